@@ -1,0 +1,29 @@
+# How every target of podnic is compiled, and how a folder becomes one.
+
+add_library(podnic_flags INTERFACE)
+target_compile_options(podnic_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor -Wold-style-cast -Wcast-align
+  -Woverloaded-virtual -Wnull-dereference -Wduplicated-cond -Wlogical-op -Wformat=2 -Wimplicit-fallthrough
+  -Werror -fstack-protector-strong)
+target_include_directories(podnic_flags INTERFACE ${PROJECT_SOURCE_DIR})
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  target_compile_options(podnic_flags INTERFACE -Wno-unknown-warning-option)
+endif()
+if(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT PODNIC_SANITIZE)
+  target_compile_definitions(podnic_flags INTERFACE _FORTIFY_SOURCE=2)
+endif()
+if(PODNIC_SANITIZE)
+  target_compile_options(podnic_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
+                         -fno-omit-frame-pointer)
+  target_link_options(podnic_flags INTERFACE -fsanitize=address,undefined)
+endif()
+
+# podnic_folder(NAME SOURCES ... USES ... THIRD_PARTY ...): one folder, one static library `podnic_NAME`.
+# USES: folders whose headers this one's headers may include. THIRD_PARTY: linked privately, so that no header of a
+# folder can show a third-party type.
+function(podnic_folder name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;USES;THIRD_PARTY" ${ARGN})
+  add_library(podnic_${name} STATIC ${ARG_SOURCES})
+  list(TRANSFORM ARG_USES PREPEND podnic_)
+  target_link_libraries(podnic_${name} PUBLIC ${ARG_USES} PRIVATE $<BUILD_INTERFACE:podnic_flags> ${ARG_THIRD_PARTY})
+endfunction()

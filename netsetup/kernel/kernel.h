@@ -1,0 +1,64 @@
+// The kernel of one network namespace: the only place where anything is read or changed.
+//
+// A Kernel opens its descriptors inside the namespace once (see netns.h) and works from outside ever after. Every
+// method is one or a few system calls; every Error names the object and carries the kernel's extended-ack text.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "netsetup/kernel/netns.h"
+#include "netsetup/model/net_state.h"
+#include "netsetup/model/step.h"
+#include "netsetup/types/unique_fd.h"
+
+namespace podnic::kernel {
+
+/// Packet counters of a link (IFLA_STATS64), from the namespace's point of view.
+struct LinkStats {
+  std::uint64_t rx_packets = 0, rx_bytes = 0, rx_dropped = 0;
+  std::uint64_t tx_packets = 0, tx_bytes = 0, tx_dropped = 0;
+};
+
+/// What to read besides the links, addresses and routes, which are always read whole.
+struct Watch {
+  std::vector<std::string> sysctls;  ///< keys as in NetState
+  std::vector<std::string> tables;   ///< names of inet tables
+};
+
+class Kernel {
+ public:
+  /// Opens the namespace's rtnetlink and netfilter sockets and its /proc/sys. Error: no such right, or no such thing.
+  explicit Kernel(const Netns& netns);
+  ~Kernel();
+  Kernel(Kernel&&) noexcept;
+  Kernel& operator=(Kernel&&) noexcept;
+
+  /// A consistent view: dumps that the kernel interrupted are read again.
+  [[nodiscard]] model::NetState observe(const Watch& watch);
+  /// Makes one change. What is not there any more when it is to be deleted is no error.
+  void apply(const model::Step& step);
+
+  /// One sysctl, nullopt when the file does not exist.
+  [[nodiscard]] std::optional<std::string> read_sysctl(const std::string& key);
+  /// The names of the inet tables whose comment is `tag`.
+  [[nodiscard]] std::vector<std::string> tables_of(const std::string& tag);
+  [[nodiscard]] std::map<std::string, LinkStats> link_stats();
+
+  /// What must hold before the first change can succeed, each with its own sentence: CAP_NET_ADMIN over the namespace,
+  /// and, where a tap is to be created, a usable /dev/net/tun.
+  void check_prerequisites(bool needs_tap);
+
+  /// Opens `count` queues of an existing tap, close-on-exec, for a VM to inherit.
+  [[nodiscard]] std::vector<UniqueFd> open_tap_queues(const std::string& name, const model::TapOptions& options,
+                                                      unsigned count);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace podnic::kernel

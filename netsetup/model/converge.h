@@ -1,0 +1,56 @@
+// observe, design, diff, converge: the pure part of the loop that everything in podnic is.
+//
+//   diff(observed, wanted)  the Plan that turns one into the other; empty when nothing is to do
+//   drifts(observed, wanted) the same difference for people
+//   simulate(state, step)    what the kernel will make of a step
+//   converge(wanted, ...)    observe, diff, apply each step, observe again: the difference must be gone
+//
+// Order matters for safety: the guest's path opens last and closes first. On the way up: nftables table, links (down),
+// their sysctls, the namespace's sysctls, master, up, addresses. On the way down: links, sysctls, table.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "netsetup/model/net_state.h"
+#include "netsetup/model/step.h"
+
+namespace podnic::model {
+
+/// Who may delete what: a link is deleted (or replaced) only when its alias is `tag`, or when it has no alias, is named
+/// in `unfinished` and has the kind and MAC given there (a creation that was cut short before the tag was set; the
+/// record, written before, proves that no link of that name existed). A table is deleted or replaced only when its
+/// comment is `tag`.
+struct Ownership {
+  std::string tag;
+  std::map<std::string, Link> unfinished;
+};
+
+bool owns(const Ownership& ownership, const std::string& name, const Link& link);
+
+/// Throws Error(conflict) naming the object when the plan would need to touch what somebody else owns.
+Plan diff(const NetState& observed, const NetState& wanted, const Ownership& ownership);
+
+struct Drift {
+  std::string what;      ///< "mtu of tap 'tap-eth0'"
+  std::string expected;  ///< "1500"
+  std::string found;     ///< "1400"; "absent" for what is not there
+  friend bool operator==(const Drift&, const Drift&) = default;
+};
+std::vector<Drift> drifts(const NetState& observed, const NetState& wanted);
+
+/// The state after the step, as far as `state` shows it.
+NetState simulate(NetState state, const Step& step);
+
+/// What converge needs of a kernel.
+struct Actions {
+  std::function<NetState()> observe;
+  std::function<void(const Step&)> apply;
+};
+
+/// Makes the namespace what `wanted` says and gives back the steps that were needed. An Error says which step failed;
+/// what was done before it stays done (the caller converges back). Throws also when a difference remains.
+Plan converge(const Actions& actions, const NetState& wanted, const Ownership& ownership);
+
+}  // namespace podnic::model

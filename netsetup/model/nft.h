@@ -1,0 +1,200 @@
+// nftables as plain values: tables, chains, sets and rules, one to one with what the kernel stores.
+//
+// A rule is the list of register-machine expressions that nf_tables executes, and, beside them, the sentence that
+// `nft` prints for it. Rules are put together from Fragments (iifname("eth0"), jump("inbound"), ...) that know both, so
+// nothing has to be parsed back. Two rules are equal when their expressions are: the text is for people.
+//
+// Registers: the 16-byte registers NFT_REG_1..4 (numbers 1 to 4) are used; each fragment loads and consumes reg 1
+// (and 2), so fragments can be put one after another.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "netsetup/types/ip.h"
+
+namespace podnic::model::nft {
+
+/// Up to 16 bytes of register data in network byte order (interface names: host bytes, NUL padded to 16).
+struct Value {
+  std::array<std::uint8_t, 16> bytes{};
+  std::uint8_t size = 0;
+
+  [[nodiscard]] std::span<const std::uint8_t> view() const { return {bytes.data(), size}; }
+  friend auto operator<=>(const Value&, const Value&) = default;
+};
+
+Value value_of(std::span<const std::uint8_t> bytes);
+Value value_of(const IpAddress& address);
+Value value_of_port(std::uint16_t port);
+
+// --- expressions: names and fields follow include/uapi/linux/netfilter/nf_tables.h ------------------------------
+
+struct Meta {
+  std::uint32_t key = 0;  ///< NFT_META_*
+  std::uint32_t dreg = 0;
+  friend bool operator==(const Meta&, const Meta&) = default;
+};
+struct Payload {
+  std::uint32_t base = 0;    ///< NFT_PAYLOAD_*_HEADER
+  std::uint32_t offset = 0;  ///< bytes
+  std::uint32_t length = 0;  ///< bytes
+  std::uint32_t dreg = 0;
+  friend bool operator==(const Payload&, const Payload&) = default;
+};
+struct Cmp {
+  std::uint32_t op = 0;  ///< NFT_CMP_*
+  std::uint32_t sreg = 0;
+  Value data;
+  friend bool operator==(const Cmp&, const Cmp&) = default;
+};
+struct Bitwise {  ///< dreg = (sreg & mask) ^ xor_value
+  std::uint32_t sreg = 0;
+  std::uint32_t dreg = 0;
+  Value mask;
+  Value xor_value;
+  friend bool operator==(const Bitwise&, const Bitwise&) = default;
+};
+struct Ct {
+  std::uint32_t key = 0;  ///< NFT_CT_STATE, NFT_CT_STATUS
+  std::uint32_t dreg = 0;
+  friend bool operator==(const Ct&, const Ct&) = default;
+};
+struct Lookup {
+  std::string set;
+  std::uint32_t sreg = 0;
+  std::uint32_t dreg = 0;  ///< 0: a set; else where a map's data goes
+  bool invert = false;
+  friend bool operator==(const Lookup&, const Lookup&) = default;
+};
+struct Immediate {
+  std::uint32_t dreg = 0;
+  Value data;
+  friend bool operator==(const Immediate&, const Immediate&) = default;
+};
+struct Verdict {
+  std::int32_t code = 0;  ///< NF_DROP, NF_ACCEPT, NFT_JUMP, NFT_GOTO, NFT_RETURN
+  std::string chain;      ///< for NFT_JUMP and NFT_GOTO
+  friend bool operator==(const Verdict&, const Verdict&) = default;
+};
+struct Nat {
+  std::uint32_t type = 0;    ///< NFT_NAT_SNAT, NFT_NAT_DNAT
+  std::uint32_t family = 0;  ///< NFPROTO_IPV4, NFPROTO_IPV6
+  std::uint32_t reg_address = 0;
+  std::uint32_t reg_port = 0;  ///< 0: ports stay
+  friend bool operator==(const Nat&, const Nat&) = default;
+};
+struct Masquerade {
+  friend bool operator==(const Masquerade&, const Masquerade&) = default;
+};
+/// Counts packets and bytes; the counts are not part of the value.
+struct Counter {
+  friend bool operator==(const Counter&, const Counter&) = default;
+};
+/// An expression that podnic never writes (somebody edited the table).
+struct Unknown {
+  std::string name;
+  friend bool operator==(const Unknown&, const Unknown&) = default;
+};
+
+using Expr = std::variant<Meta, Payload, Cmp, Bitwise, Ct, Lookup, Immediate, Verdict, Nat, Masquerade, Counter,
+                          Unknown>;
+
+// --- tables -----------------------------------------------------------------------------------------------------
+
+struct Rule {
+  std::vector<Expr> exprs;
+  std::string text;  ///< as nft prints it; empty for an observed rule
+  friend bool operator==(const Rule& a, const Rule& b) { return a.exprs == b.exprs; }
+};
+
+/// Where a base chain hangs.
+struct Hook {
+  std::string type;          ///< "nat" or "filter"
+  std::uint32_t number = 0;  ///< NF_INET_*
+  std::int32_t priority = 0;
+  bool drop_policy = false;
+  friend bool operator==(const Hook&, const Hook&) = default;
+};
+
+struct Chain {
+  std::string name;
+  std::optional<Hook> hook;  ///< absent: a chain to jump to
+  std::vector<Rule> rules;
+  friend bool operator==(const Chain&, const Chain&) = default;
+};
+
+/// nft's own numbers for the types of keys and data (the kernel only stores them for nft to read).
+enum class DataType : std::uint32_t { ipv4_addr = 7, ipv6_addr = 8, inet_service = 13 };
+std::uint32_t size_of(DataType type);
+std::string_view name_of(DataType type);
+
+struct Element {
+  Value first;                ///< the key, or the first key of a range
+  Value last;                 ///< == first where the set has no intervals; inclusive
+  std::optional<Value> data;  ///< maps only
+  friend auto operator<=>(const Element&, const Element&) = default;
+};
+
+struct Set {
+  std::string name;
+  DataType key = DataType::inet_service;
+  std::optional<DataType> data;  ///< present: a map
+  bool interval = false;
+  std::vector<Element> elements;  ///< sorted, ranges disjoint
+  friend bool operator==(const Set&, const Set&) = default;
+};
+
+/// A table of family inet.
+struct Table {
+  std::string comment;      ///< the owner's tag
+  std::vector<Set> sets;    ///< by name
+  std::vector<Chain> chains;  ///< by name
+  friend bool operator==(const Table&, const Table&) = default;
+};
+
+/// The table as `nft -f` reads it, without "add" or "delete" around it.
+std::string render(std::string_view name, const Table& table);
+/// One expression in the words of `nft --debug=netlink`, for rules that have no text.
+std::string to_string(const Expr& expr);
+
+// --- fragments: what a rule is put together from ----------------------------------------------------------------
+
+struct Fragment {
+  std::vector<Expr> exprs;
+  std::string text;
+};
+
+Rule rule(std::initializer_list<Fragment> fragments);
+
+Fragment iifname(std::string_view name);
+Fragment oifname(std::string_view name);
+Fragment oifname_is_not(std::string_view name);
+Fragment l4proto(std::uint8_t protocol);                        ///< IPPROTO_TCP, _UDP, _SCTP
+Fragment dport_in(std::uint8_t protocol, std::string_view set); ///< matches the protocol too
+Fragment saddr(const IpAddress& address);                       ///< matches the family too
+Fragment daddr(const IpAddress& address);
+Fragment saddr_within(const IpPrefix& prefix);
+Fragment daddr_within(const IpPrefix& prefix);
+Fragment daddr_in(Family family, std::string_view set);
+Fragment saddr_in(Family family, std::string_view set);
+Fragment is_family(Family family);
+Fragment ct_state_new();
+Fragment ct_not_dnated();
+Fragment counter();
+Fragment drop();
+Fragment jump(std::string_view chain);
+Fragment go_to(std::string_view chain);
+Fragment snat(const IpAddress& to);
+Fragment dnat(const IpAddress& to);
+/// dnat to the address, and to the port that `map` gives for the packet's destination port.
+Fragment dnat_mapped(const IpAddress& to, std::uint8_t protocol, std::string_view map);
+Fragment masquerade();
+
+}  // namespace podnic::model::nft

@@ -1,0 +1,72 @@
+// A Step is one change that the kernel makes atomically; a Plan is the order to make them in.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "netsetup/model/net_state.h"
+
+namespace podnic::model {
+
+/// Creates a bridge, or a persistent tap, down, with all that its Link says but master, addresses and up.
+/// The alias is set before the link can outlive the process (tap) or right after creation (bridge).
+struct CreateLink {
+  std::string name;
+  Link link;
+  friend bool operator==(const CreateLink&, const CreateLink&) = default;
+};
+struct DeleteLink {
+  std::string name;
+  friend bool operator==(const DeleteLink&, const DeleteLink&) = default;
+};
+/// Changes what has a value, in one message.
+struct SetLink {
+  std::string name;
+  std::optional<MacAddress> mac;
+  std::optional<std::uint32_t> mtu;
+  std::optional<std::string> master;  ///< empty text: no master
+  std::optional<std::string> alias;
+  std::optional<bool> ipv6_link_local;
+  std::optional<BridgeOptions> bridge;
+  std::optional<bool> up;
+  friend bool operator==(const SetLink&, const SetLink&) = default;
+};
+struct AddAddress {
+  std::string link;
+  IpPrefix address;  ///< IPv6: without duplicate address detection
+  friend bool operator==(const AddAddress&, const AddAddress&) = default;
+};
+struct DeleteAddress {
+  std::string link;
+  IpPrefix address;
+  friend bool operator==(const DeleteAddress&, const DeleteAddress&) = default;
+};
+struct SetSysctl {
+  std::string key;
+  std::string value;
+  friend bool operator==(const SetSysctl&, const SetSysctl&) = default;
+};
+/// Puts the table there in one batch, whatever was there under that name.
+struct ReplaceTable {
+  std::string name;
+  nft::Table table;
+  friend bool operator==(const ReplaceTable&, const ReplaceTable&) = default;
+};
+struct DeleteTable {
+  std::string name;
+  friend bool operator==(const DeleteTable&, const DeleteTable&) = default;
+};
+
+using Step = std::variant<CreateLink, DeleteLink, SetLink, AddAddress, DeleteAddress, SetSysctl, ReplaceTable, DeleteTable>;
+using Plan = std::vector<Step>;
+
+/// The step in words, as an Error's action: "creating tap 'tap-eth0'".
+std::string describe(const Step& step);
+
+/// The step as the commands that a person would type (ip, sysctl, nft), in order; the nft one has several lines.
+std::vector<std::string> render_commands(const Step& step);
+
+}  // namespace podnic::model

@@ -1,0 +1,36 @@
+#include "netsetup/types/mac_address.h"
+
+#include <charconv>
+
+namespace podnic {
+
+Parsed<MacAddress> MacAddress::parse(std::string_view text) {
+  const auto bad = [&] {
+    return std::unexpected(ParseError{"'" + std::string(text) +
+                                      "' is not a MAC address: write six hex bytes as 02:00:00:00:00:01"});
+  };
+  MacAddress mac;
+  std::string_view rest = text;
+  for (std::size_t i = 0; i < mac.bytes.size(); ++i) {
+    const std::size_t end = i + 1 < mac.bytes.size() ? rest.find_first_of(":-") : rest.size();
+    if (end == std::string_view::npos || end == 0 || end > 2) return bad();
+    const auto [stop, error] = std::from_chars(rest.data(), rest.data() + end, mac.bytes[i], 16);
+    if (error != std::errc{} || stop != rest.data() + end) return bad();
+    rest.remove_prefix(end == rest.size() ? end : end + 1);
+  }
+  return mac;
+}
+
+std::string MacAddress::to_string() const {
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string text;
+  text.reserve(17);
+  for (const std::uint8_t byte : bytes) {
+    if (!text.empty()) text += ':';
+    text += digits[byte >> 4U];
+    text += digits[byte & 15U];
+  }
+  return text;
+}
+
+}  // namespace podnic
