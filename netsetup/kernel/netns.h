@@ -1,8 +1,8 @@
 // Network namespaces: to hold one open, to know it again, and to have something opened inside it.
 //
-// The process never changes its own namespace. A short-lived thread enters the pod's, opens what acts there for ever
-// after (sockets, /dev/net/tun, a folder of /proc/sys/net), and ends: there is nothing to restore, so no restore can
-// fail.
+// The process never changes its own namespace. A short-lived thread enters the pod's, opens what acts there
+// for ever after (sockets, /dev/net/tun, a folder of /proc/sys/net), and ends: there is nothing to restore,
+// so no restore can fail.
 #pragma once
 
 #include <sys/types.h>
@@ -11,46 +11,38 @@
 #include <functional>
 #include <string>
 
+#include "netsetup/types/netns_identity.h"
 #include "netsetup/types/unique_fd.h"
 
 namespace podnic::kernel {
-
-/// Which namespace it is. Inode numbers are used again when a namespace has gone; the cookie (SO_NETNS_COOKIE, Linux
-/// 5.14) never is before the next boot. 0 where the kernel has none.
-struct NetnsIdentity {
-  std::uint64_t device = 0;
-  std::uint64_t inode = 0;
-  std::uint64_t cookie = 0;
-  friend bool operator==(const NetnsIdentity&, const NetnsIdentity&) = default;
-};
 
 class Netns {
  public:
   /// The calling thread's.
   static Netns current();
-  /// A path such as /run/netns/NAME or /proc/PID/ns/net. Errors: cannot be opened, or is no network namespace.
+  /// A path such as /run/netns/NAME or /proc/PID/ns/net. Errors: cannot be opened, or is no network
+  /// namespace.
   static Netns open(const std::string& path);
   static Netns of_pid(pid_t pid);
 
   [[nodiscard]] int fd() const { return fd_.get(); }
   /// As given by the user; "/proc/self/ns/net" for the current one.
   [[nodiscard]] const std::string& path() const { return path_; }
+  /// Enters the namespace for an instant (see run()).
   [[nodiscard]] NetnsIdentity identity() const;
 
-  /// Runs `body` in a thread inside the namespace and waits; its exception comes out here. Runs it directly when the
-  /// caller is in that namespace already.
+  /// Runs `body` in a thread inside the namespace and waits; its exception comes out here. Runs it directly
+  /// when the caller is in that namespace already.
   void run(const std::function<void()>& body) const;
 
-  /// Takes an exclusive flock on the namespace's own file, so that no lock file is left anywhere; freed with the result.
-  /// Error(busy) when another holds it for longer than `seconds`.
+  /// Takes an exclusive flock on the namespace's own file, so that no lock file is left anywhere; freed with
+  /// the result. Error(busy) when another holds it for longer than `seconds`.
   [[nodiscard]] UniqueFd lock(int seconds) const;
 
  private:
-  Netns(UniqueFd fd, std::string path, bool is_current)
-      : fd_(std::move(fd)), path_(std::move(path)), is_current_(is_current) {}
+  Netns(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
   UniqueFd fd_;
   std::string path_;
-  bool is_current_ = false;
 };
 
 }  // namespace podnic::kernel

@@ -5,11 +5,13 @@
 //   simulate(state, step)    what the kernel will make of a step
 //   converge(wanted, ...)    observe, diff, apply each step, observe again: the difference must be gone
 //
-// Order matters for safety: the guest's path opens last and closes first. On the way up: nftables table, links (down),
-// their sysctls, the namespace's sysctls, master, up, addresses. On the way down: links, sysctls, table.
+// Order matters for safety: the guest's path opens last and closes first. On the way up: nftables table,
+// links (down), sysctls, master and up, addresses. On the way down: links, sysctls, table. Forwarding is the
+// last sysctl to be switched on and the first to be switched off.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,10 +20,10 @@
 
 namespace podnic::model {
 
-/// Who may delete what: a link is deleted (or replaced) only when its alias is `tag`, or when it has no alias, is named
-/// in `unfinished` and has the kind and MAC given there (a creation that was cut short before the tag was set; the
-/// record, written before, proves that no link of that name existed). A table is deleted or replaced only when its
-/// comment is `tag`.
+/// Who may delete what: a link is deleted (or replaced) only when its alias is `tag`, or when it has no
+/// alias, is named in `unfinished` and has the kind and MAC given there (a creation that was cut short before
+/// the tag was set; the record, written before, proves that no link of that name existed). A table is deleted
+/// or replaced only when its comment is `tag`.
 struct Ownership {
   std::string tag;
   std::map<std::string, Link> unfinished;
@@ -29,7 +31,8 @@ struct Ownership {
 
 bool owns(const Ownership& ownership, const std::string& name, const Link& link);
 
-/// Throws Error(conflict) naming the object when the plan would need to touch what somebody else owns.
+/// Throws Error(conflict) naming the object when the plan would need to touch what somebody else owns. What
+/// must not exist but belongs to somebody else is left alone: nothing of ours is there any more.
 Plan diff(const NetState& observed, const NetState& wanted, const Ownership& ownership);
 
 struct Drift {
@@ -38,7 +41,12 @@ struct Drift {
   std::string found;     ///< "1400"; "absent" for what is not there
   friend bool operator==(const Drift&, const Drift&) = default;
 };
-std::vector<Drift> drifts(const NetState& observed, const NetState& wanted);
+/// A link or table that must not exist is a drift only when it is owned.
+std::vector<Drift> drifts(const NetState& observed, const NetState& wanted, const Ownership& ownership);
+
+/// The link that a key such as net/ipv4/conf/LINK/forwarding belongs to; empty for "all", "default" and other
+/// keys.
+std::string link_of_sysctl(const std::string& key);
 
 /// The state after the step, as far as `state` shows it.
 NetState simulate(NetState state, const Step& step);
@@ -49,8 +57,10 @@ struct Actions {
   std::function<void(const Step&)> apply;
 };
 
-/// Makes the namespace what `wanted` says and gives back the steps that were needed. An Error says which step failed;
-/// what was done before it stays done (the caller converges back). Throws also when a difference remains.
-Plan converge(const Actions& actions, const NetState& wanted, const Ownership& ownership);
+/// Makes the namespace, which was just observed, what `wanted` says, and gives back the steps that were
+/// needed. An Error says which step failed; what was done before it stays done (the caller converges back).
+/// Throws also when a difference remains.
+Plan converge(const Actions& actions, const NetState& observed, const NetState& wanted,
+              const Ownership& ownership);
 
 }  // namespace podnic::model

@@ -1,9 +1,9 @@
 // What is, or must be, in a pod's network namespace: plain values, comparable, printable.
 //
-// One type serves for what was observed, for what a binding wants and for what was there before. In an observed state
-// every link of the namespace is present. In a wanted state ("desired", "before") only the footprint of one attachment
-// is: an object that is not named does not matter; an object that is named without a value must not exist (links,
-// tables) or goes with its link (sysctls).
+// One type serves for what was observed, for what a binding wants and for what was there before. In an
+// observed state every link of the namespace is present. In a wanted state ("desired", "before") only the
+// footprint of one attachment is: an object that is not named does not matter; an object that is named
+// without a value must not exist (links, tables) or goes with its link (sysctls).
 #pragma once
 
 #include <cstdint>
@@ -51,7 +51,7 @@ struct Link {
 struct Route {
   IpPrefix destination;  ///< length 0: the default route
   std::optional<IpAddress> gateway;
-  std::string link;              ///< empty for multipath, blackhole and the like
+  std::string link;  ///< empty for multipath, blackhole and the like
   std::uint32_t metric = 0;
   bool from_router_advertisement = false;  ///< RTPROT_RA: lost when its link stops accepting RAs
   friend bool operator==(const Route&, const Route&) = default;
@@ -60,8 +60,8 @@ struct Route {
 struct NetState {
   std::map<std::string, std::optional<Link>> links;
   std::vector<Route> routes;  ///< observed only: podnic's own bindings do not (yet) wish for routes
-  /// Keys as paths below /proc/sys ("net/ipv4/conf/eth0/forwarding": interface names may hold dots), values without
-  /// the final newline. No value: the file does not exist.
+  /// Keys as paths below /proc/sys ("net/ipv4/conf/eth0/forwarding": interface names may hold dots), values
+  /// without the final newline. No value: the file does not exist.
   std::map<std::string, std::optional<std::string>> sysctls;
   std::map<std::string, std::optional<nft::Table>> tables;  ///< of family inet
   friend bool operator==(const NetState&, const NetState&) = default;

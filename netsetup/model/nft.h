@@ -1,11 +1,12 @@
 // nftables as plain values: tables, chains, sets and rules, one to one with what the kernel stores.
 //
-// A rule is the list of register-machine expressions that nf_tables executes, and, beside them, the sentence that
-// `nft` prints for it. Rules are put together from Fragments (iifname("eth0"), jump("inbound"), ...) that know both, so
-// nothing has to be parsed back. Two rules are equal when their expressions are: the text is for people.
+// A rule is the list of register-machine expressions that nf_tables executes, and, beside them, the sentence
+// that `nft` prints for it. Rules are put together from Fragments (iifname("eth0"), jump("inbound"), ...)
+// that know both, so nothing has to be parsed back. Two rules are equal when their expressions are: the text
+// is for people.
 //
-// Registers: the 16-byte registers NFT_REG_1..4 (numbers 1 to 4) are used; each fragment loads and consumes reg 1
-// (and 2), so fragments can be put one after another.
+// Registers: the 16-byte registers NFT_REG_1..4 (numbers 1 to 4) are used; each fragment loads and consumes
+// reg 1 (and 2), so fragments can be put one after another.
 #pragma once
 
 #include <array>
@@ -34,7 +35,8 @@ Value value_of(std::span<const std::uint8_t> bytes);
 Value value_of(const IpAddress& address);
 Value value_of_port(std::uint16_t port);
 
-// --- expressions: names and fields follow include/uapi/linux/netfilter/nf_tables.h ------------------------------
+// --- expressions: names and fields follow include/uapi/linux/netfilter/nf_tables.h
+// ------------------------------
 
 struct Meta {
   std::uint32_t key = 0;  ///< NFT_META_*
@@ -103,10 +105,11 @@ struct Unknown {
   friend bool operator==(const Unknown&, const Unknown&) = default;
 };
 
-using Expr = std::variant<Meta, Payload, Cmp, Bitwise, Ct, Lookup, Immediate, Verdict, Nat, Masquerade, Counter,
-                          Unknown>;
+using Expr = std::variant<Meta, Payload, Cmp, Bitwise, Ct, Lookup, Immediate, Verdict, Nat, Masquerade,
+                          Counter, Unknown>;
 
-// --- tables -----------------------------------------------------------------------------------------------------
+// --- tables
+// -----------------------------------------------------------------------------------------------------
 
 struct Rule {
   std::vector<Expr> exprs;
@@ -153,18 +156,23 @@ struct Set {
 
 /// A table of family inet.
 struct Table {
-  std::string comment;      ///< the owner's tag
-  std::vector<Set> sets;    ///< by name
+  std::string comment;        ///< the owner's tag
+  std::vector<Set> sets;      ///< by name
   std::vector<Chain> chains;  ///< by name
   friend bool operator==(const Table&, const Table&) = default;
 };
 
 /// The table as `nft -f` reads it, without "add" or "delete" around it.
 std::string render(std::string_view name, const Table& table);
-/// One expression in the words of `nft --debug=netlink`, for rules that have no text.
+/// One-line descriptions for error and drift messages. A rule without text is shown by its expressions.
 std::string to_string(const Expr& expr);
+std::string to_string(const Rule& rule);
+std::string to_string(const std::optional<Hook>& hook);
+std::string to_string(const Set& set);  ///< its type
+std::string to_string(const Set& set, const Element& element);
 
-// --- fragments: what a rule is put together from ----------------------------------------------------------------
+// --- fragments: what a rule is put together from
+// ----------------------------------------------------------------
 
 struct Fragment {
   std::vector<Expr> exprs;
@@ -176,24 +184,23 @@ Rule rule(std::initializer_list<Fragment> fragments);
 Fragment iifname(std::string_view name);
 Fragment oifname(std::string_view name);
 Fragment oifname_is_not(std::string_view name);
-Fragment l4proto(std::uint8_t protocol);                        ///< IPPROTO_TCP, _UDP, _SCTP
-Fragment dport_in(std::uint8_t protocol, std::string_view set); ///< matches the protocol too
-Fragment saddr(const IpAddress& address);                       ///< matches the family too
+Fragment family_is(Family family);
+Fragment protocol_is(std::uint8_t protocol);                     ///< IPPROTO_TCP, _UDP or _SCTP
+Fragment dport_in(std::uint8_t protocol, std::string_view set);  ///< matches the protocol too
+Fragment saddr(const IpAddress& address);                        ///< matches the family too, as do all below
 Fragment daddr(const IpAddress& address);
-Fragment saddr_within(const IpPrefix& prefix);
-Fragment daddr_within(const IpPrefix& prefix);
+Fragment daddr_within(const IpPrefix& prefix);  ///< the prefix length must be whole bytes
 Fragment daddr_in(Family family, std::string_view set);
-Fragment saddr_in(Family family, std::string_view set);
-Fragment is_family(Family family);
-Fragment ct_state_new();
-Fragment ct_not_dnated();
+Fragment state_is_new();
+Fragment is_not_dnated();
 Fragment counter();
 Fragment drop();
 Fragment jump(std::string_view chain);
 Fragment go_to(std::string_view chain);
 Fragment snat(const IpAddress& to);
 Fragment dnat(const IpAddress& to);
-/// dnat to the address, and to the port that `map` gives for the packet's destination port.
+/// dnat to the address, and to the port that `map` gives for the packet's destination port; no match, no
+/// dnat.
 Fragment dnat_mapped(const IpAddress& to, std::uint8_t protocol, std::string_view map);
 Fragment masquerade();
 

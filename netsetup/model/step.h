@@ -60,13 +60,15 @@ struct DeleteTable {
   friend bool operator==(const DeleteTable&, const DeleteTable&) = default;
 };
 
-using Step = std::variant<CreateLink, DeleteLink, SetLink, AddAddress, DeleteAddress, SetSysctl, ReplaceTable, DeleteTable>;
+using Step = std::variant<CreateLink, DeleteLink, SetLink, AddAddress, DeleteAddress, SetSysctl, ReplaceTable,
+                          DeleteTable>;
 using Plan = std::vector<Step>;
 
 /// The step in words, as an Error's action: "creating tap 'tap-eth0'".
 std::string describe(const Step& step);
 
-/// The step as the commands that a person would type (ip, sysctl, nft), in order; the nft one has several lines.
+/// The step as the commands that a person would type (ip, sysctl, nft), in order; the nft one has several
+/// lines.
 std::vector<std::string> render_commands(const Step& step);
 
 }  // namespace podnic::model

@@ -11,7 +11,8 @@ std::string describe_errno(int error_number) {
   return std::string(text) + " (" + name + ")";
 }
 
-Error::Error(std::string action, int error_number, ErrorKind kind) : error_number_(error_number), kind_(kind) {
+Error::Error(std::string action, int error_number, ErrorKind kind)
+    : error_number_(error_number), kind_(kind) {
   context_.push_back(std::move(action));
   compose();
 }

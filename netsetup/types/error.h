@@ -29,8 +29,8 @@ enum class ErrorKind {
 
 class Error : public std::exception {
  public:
-  /// `action` names the action and its object, lower case, without a final period: "creating bridge 'br-eth0'".
-  /// `error_number` is a positive errno, 0 when there is none.
+  /// `action` names the action and its object, lower case, without a final period: "creating bridge
+  /// 'br-eth0'". `error_number` is a positive errno, 0 when there is none.
   explicit Error(std::string action, int error_number = 0, ErrorKind kind = ErrorKind::failed);
 
   /// Adds the kernel's extended-ack sentence, verbatim.

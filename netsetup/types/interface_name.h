@@ -11,12 +11,13 @@ namespace podnic {
 /// IFNAMSIZ - 1: the longest name that the kernel takes, in bytes.
 inline constexpr std::size_t max_interface_name = 15;
 
-/// Gives `name` back when the kernel's dev_valid_name() would accept it: 1 to 15 bytes, not "." or "..", no '/',
+/// Gives `name` back when the kernel's dev_valid_name() would accept it: 1 to 15 bytes, not "." or "..", no
+/// '/',
 /// ':' or white space. '%' is refused as well: the kernel would read it as a template.
 Parsed<std::string> check_interface_name(std::string_view name);
 
-/// `prefix` + `interface`, or, where that is over 15 bytes, `prefix` + 8 hex digits of the interface's FNV-1a hash,
-/// the same on every machine and in every version.
+/// `prefix` + `interface`, or, where that is over 15 bytes, `prefix` + 8 hex digits of the interface's FNV-1a
+/// hash, the same on every machine and in every version.
 std::string derived_interface_name(std::string_view prefix, std::string_view interface);
 
 }  // namespace podnic

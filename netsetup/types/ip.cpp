@@ -12,7 +12,8 @@ Parsed<IpAddress> IpAddress::from_bytes(std::span<const std::uint8_t> bytes) {
   if (bytes.size() == 16) {
     address.family_ = Family::v6;
   } else if (bytes.size() != 4) {
-    return std::unexpected(ParseError{"an IP address has 4 or 16 bytes, not " + std::to_string(bytes.size())});
+    return std::unexpected(
+        ParseError{"an IP address has 4 or 16 bytes, not " + std::to_string(bytes.size())});
   }
   std::ranges::copy(bytes, address.bytes_.begin());
   return address;
@@ -21,7 +22,8 @@ Parsed<IpAddress> IpAddress::from_bytes(std::span<const std::uint8_t> bytes) {
 Parsed<IpAddress> IpAddress::parse(std::string_view text) {
   const std::string terminated(text);
   IpAddress address;
-  if (terminated.size() == text.size() && inet_pton(AF_INET, terminated.c_str(), address.bytes_.data()) == 1) {
+  if (terminated.size() == text.size() &&
+      inet_pton(AF_INET, terminated.c_str(), address.bytes_.data()) == 1) {
     return address;
   }
   address.family_ = Family::v6;
@@ -64,7 +66,8 @@ bool IpAddress::is_multicast() const {
 }
 
 bool IpAddress::is_global_unicast() const {
-  const bool broadcast = is_v4() && std::ranges::all_of(bytes(), [](std::uint8_t byte) { return byte == 255; });
+  const bool broadcast =
+      is_v4() && std::ranges::all_of(bytes(), [](std::uint8_t byte) { return byte == 255; });
   return !is_unspecified() && !is_loopback() && !is_link_local() && !is_multicast() && !broadcast;
 }
 
@@ -84,7 +87,9 @@ Parsed<IpPrefix> IpPrefix::parse(std::string_view text) {
   return IpPrefix{*address, static_cast<std::uint8_t>(length)};
 }
 
-std::string IpPrefix::to_string() const { return address.to_string() + "/" + std::to_string(length); }
+std::string IpPrefix::to_string() const {
+  return address.to_string() + "/" + std::to_string(length);
+}
 
 namespace {
 
@@ -96,7 +101,9 @@ std::uint8_t mask_byte(unsigned length, std::size_t index) {
   return static_cast<std::uint8_t>(0xffU << (8 - (length - before)));
 }
 
-IpAddress make_address(std::span<const std::uint8_t> bytes) { return *IpAddress::from_bytes(bytes); }
+IpAddress make_address(std::span<const std::uint8_t> bytes) {
+  return *IpAddress::from_bytes(bytes);
+}
 
 }  // namespace
 

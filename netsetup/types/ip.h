@@ -75,8 +75,8 @@ struct IpPrefix {
   [[nodiscard]] bool contains(const IpAddress& other) const;
   /// True when the two share an address; false for different families.
   [[nodiscard]] bool overlaps(const IpPrefix& other) const;
-  /// The network address plus `index` (host(1) is the first host); an index that does not fit is a programming
-  /// error: check the length first.
+  /// The network address plus `index` (host(1) is the first host); an index that does not fit is a
+  /// programming error: check the length first.
   [[nodiscard]] IpAddress host(std::uint32_t index) const;
 
   friend auto operator<=>(const IpPrefix&, const IpPrefix&) = default;

@@ -1,0 +1,164 @@
+#include "netsetup/model/nft.h"
+
+#include <fmt/format.h>
+#include <netinet/in.h>
+// netinet/in.h must come before the netfilter headers.
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter_ipv4.h>
+
+#include <iterator>
+
+namespace podnic::model::nft {
+namespace {
+
+std::string_view hook_name(std::uint32_t number) {
+  constexpr std::array<std::string_view, 5> names{"prerouting", "input", "forward", "output", "postrouting"};
+  return number < names.size() ? names[number] : "unknown";
+}
+
+std::string element_text(DataType type, const Value& value) {
+  if (type == DataType::inet_service) {
+    return std::to_string((static_cast<unsigned>(value.bytes[0]) << 8U) | value.bytes[1]);
+  }
+  const auto address = IpAddress::from_bytes(value.view());
+  return address ? address->to_string() : "?";
+}
+
+std::string hex(const Value& value) {
+  std::string text = "0x";
+  for (const std::uint8_t byte : value.view()) text += fmt::format("{:02x}", byte);
+  return text;
+}
+
+std::string type_text(const Set& set) {
+  std::string text(name_of(set.key));
+  if (set.data) text.append(" : ").append(name_of(*set.data));
+  return text;
+}
+
+void render_set(std::string& out, const Set& set) {
+  fmt::format_to(std::back_inserter(out), "\t{} {} {{\n\t\ttype {}\n", set.data ? "map" : "set", set.name,
+                 type_text(set));
+  if (set.interval) out += "\t\tflags interval\n";
+  if (!set.elements.empty()) {
+    out += "\t\telements = { ";
+    bool first = true;
+    for (const Element& element : set.elements) {
+      if (!first) out += ", ";
+      first = false;
+      out += to_string(set, element);
+    }
+    out += " }\n";
+  }
+  out += "\t}\n";
+}
+
+void render_chain(std::string& out, const Chain& chain) {
+  fmt::format_to(std::back_inserter(out), "\tchain {} {{\n", chain.name);
+  if (chain.hook) {
+    out += "\t\t" + to_string(chain.hook) + "\n";
+  }
+  for (const Rule& rule : chain.rules) out += "\t\t" + rule.text + "\n";
+  out += "\t}\n";
+}
+
+struct ExprText {
+  std::string operator()(const Meta& e) const {
+    return fmt::format("meta load key {} => reg {}", e.key, e.dreg);
+  }
+  std::string operator()(const Payload& e) const {
+    return fmt::format("payload load {}b @ header {} + {} => reg {}", e.length, e.base, e.offset, e.dreg);
+  }
+  std::string operator()(const Cmp& e) const {
+    return fmt::format("cmp {} reg {} {}",
+                       e.op == NFT_CMP_EQ    ? "eq"
+                       : e.op == NFT_CMP_NEQ ? "neq"
+                                             : "other",
+                       e.sreg, hex(e.data));
+  }
+  std::string operator()(const Bitwise& e) const {
+    return fmt::format("bitwise reg {} = (reg {} & {}) ^ {}", e.dreg, e.sreg, hex(e.mask), hex(e.xor_value));
+  }
+  std::string operator()(const Ct& e) const { return fmt::format("ct load key {} => reg {}", e.key, e.dreg); }
+  std::string operator()(const Lookup& e) const {
+    return fmt::format("lookup reg {} {}@{} dreg {}", e.sreg, e.invert ? "!" : "", e.set, e.dreg);
+  }
+  std::string operator()(const Immediate& e) const {
+    return fmt::format("immediate reg {} {}", e.dreg, hex(e.data));
+  }
+  std::string operator()(const Verdict& e) const {
+    return fmt::format("verdict {}{}{}", e.code, e.chain.empty() ? "" : " -> ", e.chain);
+  }
+  std::string operator()(const Nat& e) const {
+    return fmt::format("nat {} family {} address reg {} port reg {}",
+                       e.type == NFT_NAT_DNAT ? "dnat" : "snat", e.family, e.reg_address, e.reg_port);
+  }
+  std::string operator()(const Masquerade&) const { return "masquerade"; }
+  std::string operator()(const Counter&) const { return "counter"; }
+  std::string operator()(const Unknown& e) const { return e.name; }
+};
+
+}  // namespace
+
+std::uint32_t size_of(DataType type) {
+  switch (type) {
+    case DataType::ipv4_addr:
+      return 4;
+    case DataType::ipv6_addr:
+      return 16;
+    case DataType::inet_service:
+      return 2;
+  }
+  return 0;
+}
+
+std::string_view name_of(DataType type) {
+  switch (type) {
+    case DataType::ipv4_addr:
+      return "ipv4_addr";
+    case DataType::ipv6_addr:
+      return "ipv6_addr";
+    case DataType::inet_service:
+      return "inet_service";
+  }
+  return "unknown";
+}
+
+std::string render(std::string_view name, const Table& table) {
+  std::string out = fmt::format("table inet {} {{\n", name);
+  if (!table.comment.empty()) out += fmt::format("\tcomment \"{}\"\n", table.comment);
+  for (const Set& set : table.sets) render_set(out, set);
+  for (const Chain& chain : table.chains) render_chain(out, chain);
+  return out + "}\n";
+}
+
+std::string to_string(const Rule& rule) {
+  if (!rule.text.empty()) return rule.text;
+  std::string text;
+  for (const Expr& expr : rule.exprs) text += (text.empty() ? "" : " ") + to_string(expr);
+  return text;
+}
+
+std::string to_string(const std::optional<Hook>& hook) {
+  if (!hook) return "no hook";
+  return fmt::format("type {} hook {} priority {}; policy {};", hook->type, hook_name(hook->number),
+                     hook->priority, hook->drop_policy ? "drop" : "accept");
+}
+
+std::string to_string(const Set& set) {
+  return type_text(set) + (set.interval ? " interval" : "");
+}
+
+std::string to_string(const Set& set, const Element& element) {
+  std::string text = element_text(set.key, element.first);
+  if (element.last != element.first) text += "-" + element_text(set.key, element.last);
+  if (element.data) text += " : " + element_text(set.data.value_or(set.key), *element.data);
+  return text;
+}
+
+std::string to_string(const Expr& expr) {
+  return "[ " + std::visit(ExprText{}, expr) + " ]";
+}
+
+}  // namespace podnic::model::nft

@@ -1,0 +1,235 @@
+// Fragments of rules: the same expressions, in the same order, that nft's own compiler makes of the text
+// beside them.
+#include <netinet/in.h>
+// netinet/in.h must come before the netfilter headers.
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_tables.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "netsetup/model/nft.h"
+
+namespace podnic::model::nft {
+namespace {
+
+constexpr std::uint32_t reg1 = NFT_REG_1;
+constexpr std::uint32_t reg2 = NFT_REG_2;
+
+// Offsets within the network header: RFC 791 section 3.1, RFC 8200 section 3.
+constexpr std::uint32_t ip_source = 12;
+constexpr std::uint32_t ip_destination = 16;
+constexpr std::uint32_t ip6_source = 8;
+constexpr std::uint32_t ip6_destination = 24;
+// TCP, UDP and SCTP all have the destination port there.
+constexpr std::uint32_t destination_port = 2;
+
+Value byte_value(std::uint8_t byte) {
+  return value_of(std::span(&byte, 1));
+}
+
+/// Conntrack state and status are 32-bit numbers in the host's byte order.
+Value host_u32(std::uint32_t number) {
+  return value_of(std::bit_cast<std::array<std::uint8_t, 4>>(number));
+}
+
+/// nft compares whole 16-byte interface names, padded with NULs.
+Value interface_value(std::string_view name) {
+  Value value;
+  value.size = static_cast<std::uint8_t>(value.bytes.size());
+  std::ranges::copy(name.substr(0, value.bytes.size() - 1), value.bytes.begin());
+  return value;
+}
+
+Fragment interface_match(std::uint32_t key, std::uint32_t op, std::string_view name, std::string text) {
+  return {{Meta{key, reg1}, Cmp{op, reg1, interface_value(name)}}, text + "\"" + std::string(name) + "\""};
+}
+
+Fragment operator+(Fragment a, Fragment b) {
+  a.exprs.insert(a.exprs.end(), b.exprs.begin(), b.exprs.end());
+  a.text += (a.text.empty() || b.text.empty() ? "" : " ") + b.text;
+  return a;
+}
+
+/// A match that nft implies from what follows and does not print.
+Fragment silently(Fragment fragment) {
+  fragment.text.clear();
+  return fragment;
+}
+
+std::string ip_keyword(Family family) {
+  return family == Family::v4 ? "ip" : "ip6";
+}
+
+std::string protocol_name(std::uint8_t protocol) {
+  switch (protocol) {
+    case IPPROTO_TCP:
+      return "tcp";
+    case IPPROTO_UDP:
+      return "udp";
+    default:
+      return "sctp";
+  }
+}
+
+Payload address_field(Family family, bool source, std::uint32_t length) {
+  const std::uint32_t offset =
+      family == Family::v4 ? (source ? ip_source : ip_destination) : (source ? ip6_source : ip6_destination);
+  return {NFT_PAYLOAD_NETWORK_HEADER, offset, length, reg1};
+}
+
+Fragment address_is(const IpAddress& address, bool source) {
+  const std::string text =
+      ip_keyword(address.family()) + (source ? " saddr " : " daddr ") + address.to_string();
+  return silently(family_is(address.family())) +
+         Fragment{
+             {address_field(address.family(), source, static_cast<std::uint32_t>(address.bytes().size())),
+              Cmp{NFT_CMP_EQ, reg1, value_of(address)}},
+             text};
+}
+
+Fragment verdict(std::int32_t code, std::string_view chain, std::string text) {
+  return {{Verdict{code, std::string(chain)}}, std::move(text)};
+}
+
+std::uint32_t nf_family(Family family) {
+  return family == Family::v4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+}
+
+Fragment nat_to(std::uint32_t type, const IpAddress& to) {
+  const std::string verb = type == NFT_NAT_DNAT ? "dnat " : "snat ";
+  return {{Immediate{reg1, value_of(to)}, Nat{type, nf_family(to.family()), reg1, 0}},
+          verb + ip_keyword(to.family()) + " to " + to.to_string()};
+}
+
+}  // namespace
+
+Value value_of(std::span<const std::uint8_t> bytes) {
+  Value value;
+  value.size = static_cast<std::uint8_t>(std::min(bytes.size(), value.bytes.size()));
+  std::ranges::copy(bytes.first(value.size), value.bytes.begin());
+  return value;
+}
+
+Value value_of(const IpAddress& address) {
+  return value_of(address.bytes());
+}
+
+Value value_of_port(std::uint16_t port) {
+  return value_of(std::array{static_cast<std::uint8_t>(port >> 8U), static_cast<std::uint8_t>(port & 0xffU)});
+}
+
+Rule rule(std::initializer_list<Fragment> fragments) {
+  Fragment all;
+  for (const Fragment& fragment : fragments) all = std::move(all) + fragment;
+  return {std::move(all.exprs), std::move(all.text)};
+}
+
+Fragment iifname(std::string_view name) {
+  return interface_match(NFT_META_IIFNAME, NFT_CMP_EQ, name, "iifname ");
+}
+
+Fragment oifname(std::string_view name) {
+  return interface_match(NFT_META_OIFNAME, NFT_CMP_EQ, name, "oifname ");
+}
+
+Fragment oifname_is_not(std::string_view name) {
+  return interface_match(NFT_META_OIFNAME, NFT_CMP_NEQ, name, "oifname != ");
+}
+
+Fragment family_is(Family family) {
+  return {{Meta{NFT_META_NFPROTO, reg1},
+           Cmp{NFT_CMP_EQ, reg1, byte_value(static_cast<std::uint8_t>(nf_family(family)))}},
+          family == Family::v4 ? "meta nfproto ipv4" : "meta nfproto ipv6"};
+}
+
+Fragment protocol_is(std::uint8_t protocol) {
+  return {{Meta{NFT_META_L4PROTO, reg1}, Cmp{NFT_CMP_EQ, reg1, byte_value(protocol)}},
+          "meta l4proto " + protocol_name(protocol)};
+}
+
+Fragment dport_in(std::uint8_t protocol, std::string_view set) {
+  return silently(protocol_is(protocol)) +
+         Fragment{{Payload{NFT_PAYLOAD_TRANSPORT_HEADER, destination_port, 2, reg1},
+                   Lookup{std::string(set), reg1, 0, false}},
+                  protocol_name(protocol) + " dport @" + std::string(set)};
+}
+
+Fragment saddr(const IpAddress& address) {
+  return address_is(address, true);
+}
+
+Fragment daddr(const IpAddress& address) {
+  return address_is(address, false);
+}
+
+Fragment daddr_within(const IpPrefix& prefix) {
+  const std::uint32_t bytes = prefix.length / 8U;
+  const IpAddress network = prefix.network();
+  return silently(family_is(prefix.family())) +
+         Fragment{{address_field(prefix.family(), false, bytes),
+                   Cmp{NFT_CMP_EQ, reg1, value_of(network.bytes().first(bytes))}},
+                  ip_keyword(prefix.family()) + " daddr " + prefix.to_string()};
+}
+
+Fragment daddr_in(Family family, std::string_view set) {
+  return silently(family_is(family)) + Fragment{{address_field(family, false, family == Family::v4 ? 4 : 16),
+                                                 Lookup{std::string(set), reg1, 0, false}},
+                                                ip_keyword(family) + " daddr @" + std::string(set)};
+}
+
+Fragment state_is_new() {
+  // NF_CT_STATE_BIT(IP_CT_NEW) of net/netfilter/nf_conntrack.h: 1 << (IP_CT_NEW + 1).
+  const std::uint32_t bit = 1U << (IP_CT_NEW + 1U);
+  return {{Ct{NFT_CT_STATE, reg1}, Bitwise{reg1, reg1, host_u32(bit), host_u32(0)},
+           Cmp{NFT_CMP_NEQ, reg1, host_u32(0)}},
+          "ct state new"};
+}
+
+Fragment is_not_dnated() {
+  return {{Ct{NFT_CT_STATUS, reg1}, Bitwise{reg1, reg1, host_u32(IPS_DST_NAT), host_u32(0)},
+           Cmp{NFT_CMP_EQ, reg1, host_u32(0)}},
+          "ct status ! dnat"};
+}
+
+Fragment counter() {
+  return {{Counter{}}, "counter packets 0 bytes 0"};
+}
+
+Fragment drop() {
+  return verdict(NF_DROP, "", "drop");
+}
+
+Fragment jump(std::string_view chain) {
+  return verdict(NFT_JUMP, chain, "jump " + std::string(chain));
+}
+
+Fragment go_to(std::string_view chain) {
+  return verdict(NFT_GOTO, chain, "goto " + std::string(chain));
+}
+
+Fragment snat(const IpAddress& to) {
+  return nat_to(NFT_NAT_SNAT, to);
+}
+
+Fragment dnat(const IpAddress& to) {
+  return nat_to(NFT_NAT_DNAT, to);
+}
+
+Fragment dnat_mapped(const IpAddress& to, std::uint8_t protocol, std::string_view map) {
+  std::string address = to.to_string();
+  if (to.is_v6()) address = "[" + address + "]";
+  return {
+      {Immediate{reg1, value_of(to)}, Payload{NFT_PAYLOAD_TRANSPORT_HEADER, destination_port, 2, reg2},
+       Lookup{std::string(map), reg2, reg2, false}, Nat{NFT_NAT_DNAT, nf_family(to.family()), reg1, reg2}},
+      "dnat " + ip_keyword(to.family()) + " to " + address + ":" + protocol_name(protocol) + " dport map @" +
+          std::string(map)};
+}
+
+Fragment masquerade() {
+  return {{Masquerade{}}, "masquerade"};
+}
+
+}  // namespace podnic::model::nft
