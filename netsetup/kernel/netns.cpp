@@ -1,0 +1,112 @@
+#include "netsetup/kernel/netns.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <chrono>
+#include <exception>
+#include <thread>
+
+#include "netsetup/types/error.h"
+
+namespace podnic::kernel {
+namespace {
+
+constexpr const char* own_path = "/proc/thread-self/ns/net";
+
+struct stat status_of(int fd) {
+  struct stat status{};
+  if (::fstat(fd, &status) < 0) throw Error("reading the identity of a network namespace", errno);
+  return status;
+}
+
+bool is_own(int fd) {
+  struct stat own{};
+  const struct stat other = status_of(fd);
+  return ::stat(own_path, &own) == 0 && own.st_dev == other.st_dev && own.st_ino == other.st_ino;
+}
+
+}  // namespace
+
+Netns Netns::current() {
+  UniqueFd fd(::open(own_path, O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) throw Error("opening the current network namespace", errno);
+  return {std::move(fd), "/proc/self/ns/net"};
+}
+
+Netns Netns::open(const std::string& path) {
+  const std::string action = fmt::format("opening network namespace '{}'", path);
+  // A path from outside may be a FIFO or a device: opening must neither block nor act.
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (!fd.valid()) throw Error(action, errno);
+  if (::ioctl(fd.get(), NS_GET_NSTYPE) != CLONE_NEWNET)
+    throw Error(action + ": the file is not a network namespace", 0, ErrorKind::bad_request)
+        .hint("Give a path such as /run/netns/NAME or /proc/PID/ns/net.");
+  return {std::move(fd), path};
+}
+
+Netns Netns::of_pid(pid_t pid) {
+  return open(fmt::format("/proc/{}/ns/net", pid));
+}
+
+NetnsIdentity Netns::identity() const {
+  const struct stat status = status_of(fd_.get());
+  NetnsIdentity identity{status.st_dev, status.st_ino, 0};
+  run([&identity] {
+    const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    socklen_t size = sizeof(identity.cookie);
+    // Older kernels have no such option: the cookie stays 0.
+    ::getsockopt(socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &identity.cookie, &size);
+  });
+  return identity;
+}
+
+void Netns::run(const std::function<void()>& body) const {
+  if (is_own(fd_.get())) return body();
+  std::exception_ptr failure;
+  std::thread([&] {
+    try {
+      if (::setns(fd_.get(), CLONE_NEWNET) < 0) {
+        Error error(fmt::format("entering network namespace '{}'", path_), errno);
+        if (errno == EPERM)
+          error.hint(
+              "This needs CAP_SYS_ADMIN over the namespace: run as root, or as root of the user namespace "
+              "that owns it.");
+        throw error;
+      }
+      body();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  }).join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+UniqueFd Netns::lock(int seconds) const {
+  const std::string action = fmt::format("locking network namespace '{}'", path_);
+  // flock belongs to the open file description: one of its own per lock, opened through the held descriptor
+  // so that it is the same namespace whatever has become of the path.
+  UniqueFd fd(::open(fmt::format("/proc/self/fd/{}", fd_.get()).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) throw Error(action, errno);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  // flock has no timeout, and a signal would be the whole process's affair: ask again in growing steps.
+  for (auto pause = std::chrono::milliseconds(1); ::flock(fd.get(), LOCK_EX | LOCK_NB) < 0;) {
+    if (errno != EWOULDBLOCK && errno != EINTR) throw Error(action, errno);
+    if (std::chrono::steady_clock::now() >= end)
+      throw Error(fmt::format("{}: held by another process for over {} s", action, seconds), 0,
+                  ErrorKind::busy)
+          .hint("Another podnic works on this namespace; try again when it has finished.");
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, std::chrono::milliseconds(20));
+  }
+  return fd;
+}
+
+}  // namespace podnic::kernel
