@@ -15,8 +15,9 @@ Parsed<std::string> check_interface_name(std::string_view name) {
   if (name.size() > max_interface_name) return bad("it is longer than 15 bytes");
   if (name == "." || name == "..") return bad("the kernel reserves it");
   for (const char c : name) {
-    if (c == '/' || c == ':' || c == '%' || static_cast<unsigned char>(c) <= ' ' || c == 0x7f) {
-      return bad("it holds white space, a control character, '/', ':' or '%'");
+    if (c == '/' || c == ':' || c == '%' || static_cast<unsigned char>(c) <= ' ' ||
+        static_cast<unsigned char>(c) >= 0x7f) {
+      return bad("it holds white space, '/', ':', '%' or a byte that is not printable ASCII");
     }
   }
   return std::string(name);

@@ -13,7 +13,8 @@ inline constexpr std::size_t max_interface_name = 15;
 
 /// Gives `name` back when the kernel's dev_valid_name() would accept it: 1 to 15 bytes, not "." or "..", no
 /// '/',
-/// ':' or white space. '%' is refused as well: the kernel would read it as a template.
+/// ':' or white space. Also refused: '%', which the kernel would read as a template, and bytes that are not
+/// printable ASCII, which JSON and nft could not carry.
 Parsed<std::string> check_interface_name(std::string_view name);
 
 /// `prefix` + `interface`, or, where that is over 15 bytes, `prefix` + 8 hex digits of the interface's FNV-1a

@@ -5,8 +5,8 @@
 
 namespace podnic {
 
-/// Inode numbers are used again when a namespace has gone; the cookie (SO_NETNS_COOKIE, Linux 5.14) never is before the
-/// next boot. 0 where the kernel has none.
+/// Inode numbers are used again when a namespace has gone; the cookie (SO_NETNS_COOKIE, Linux 5.14) never is
+/// before the next boot. 0 where the kernel has none.
 struct NetnsIdentity {
   std::uint64_t device = 0;
   std::uint64_t inode = 0;

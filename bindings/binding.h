@@ -1,0 +1,74 @@
+// A binding is a way to give a guest the pod's network: one pure function from what is asked for and what is
+// there to what must be there, what the VM must be started with, and what its address service answers.
+//
+//   Request + observed NetState  --design()-->  desired NetState + GuestNic + Leases
+//
+// Nothing here reads or changes a kernel. Each binding is a folder with its `design`, a cases.json that the
+// generic test runs (design, diff, simulate, converge back), a README with the path that a packet takes, and
+// a line in registry.cpp.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bindings/request.h"
+#include "dhcp/lease.h"
+#include "netsetup/model/net_state.h"
+
+namespace podnic::bindings {
+
+/// The virtual NIC that the VM must be started with, and what the guest will know about its network.
+struct GuestNic {
+  std::string tap;      ///< name in the pod's namespace
+  unsigned queues = 1;  ///< > 1: the tap is multi-queue and each queue is opened by itself
+  MacAddress mac;
+  std::uint32_t mtu = 0;            ///< bytes
+  std::vector<IpPrefix> addresses;  ///< IPv4 first
+  std::optional<IpAddress> gateway4;
+  std::optional<IpAddress> gateway6;
+  dhcp::Dns dns;
+  std::vector<dhcp::GuestRoute> routes;
+  friend bool operator==(const GuestNic&, const GuestNic&) = default;
+};
+
+struct Input {
+  Request request;
+  std::string tag;           ///< ownership mark for the links and tables to create
+  model::NetState observed;  ///< all links and routes, and the sysctls that the binding asked for
+  dhcp::Dns dns;             ///< what the guest shall use
+};
+
+struct Design {
+  model::NetState desired;  ///< of the footprint only
+  GuestNic guest;
+  dhcp::Leases leases;
+  std::string bridge;              ///< its name, empty where there is none
+  std::vector<std::string> notes;  ///< for people: what was chosen or clamped, a sentence each
+  /// Sysctls that the kernel changes as a side effect of the desired ones: to be put back on detach.
+  std::vector<std::string> also_restore;
+  /// The request with every choice that was made for the user filled in (networks, MAC), so that designing
+  /// again makes the same.
+  Request resolved;
+};
+
+struct Binding {
+  std::string_view name;
+  /// Sysctls that design() must know before it can decide.
+  std::vector<std::string> (*observes)(const Request& request);
+  /// Pure. Throws Error(bad_request or conflict) in words that a user of the binding understands.
+  Design (*design)(const Input& input);
+};
+
+/// Throws Error(bad_request) that lists the known ones.
+const Binding& find_binding(std::string_view name);
+std::vector<std::string_view> binding_names();
+
+/// The tag of an attachment: alias of its links, comment of its tables.
+std::string tag_of(std::string_view id);
+/// The id in a tag, empty when the text is no tag of ours.
+std::string id_of_tag(std::string_view tag);
+
+}  // namespace podnic::bindings

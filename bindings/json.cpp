@@ -1,0 +1,186 @@
+#include "bindings/json.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace podnic::bindings {
+namespace {
+
+/// Levenshtein's distance: how many letters to add, drop or change.
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = std::exchange(row[j], std::min({changed, row[j] + 1, row[j - 1] + 1}));
+    }
+  }
+  return row.back();
+}
+
+std::string route_gateway(const dhcp::GuestRoute& route) {
+  return route.gateway ? route.gateway->to_string() : std::string();
+}
+
+Json to_json(const std::vector<dhcp::GuestRoute>& routes) {
+  Json all = Json::array();
+  for (const dhcp::GuestRoute& route : routes) {
+    Json one{{"dst", route.destination.to_string()}};
+    if (route.gateway) one["gw"] = route_gateway(route);
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+Json to_json(const dhcp::Dns& dns) {
+  Json servers = Json::array();
+  for (const IpAddress& server : dns.servers) servers.push_back(server.to_string());
+  return {{"nameservers", std::move(servers)}, {"search", dns.search}};
+}
+
+}  // namespace
+
+Json to_json(const std::vector<IpPrefix>& prefixes) {
+  Json all = Json::array();
+  for (const IpPrefix& prefix : prefixes) all.push_back(prefix.to_string());
+  return all;
+}
+
+Json to_json(const GuestNic& guest) {
+  const auto text = [](const std::optional<IpAddress>& address) {
+    return address ? Json(address->to_string()) : Json(nullptr);
+  };
+  return {{"mac", guest.mac.to_string()},          {"mtu", guest.mtu},
+          {"addresses", to_json(guest.addresses)}, {"gateway4", text(guest.gateway4)},
+          {"gateway6", text(guest.gateway6)},      {"dns", to_json(guest.dns)},
+          {"routes", to_json(guest.routes)}};
+}
+
+Json to_json(const dhcp::Leases& leases) {
+  Json json{{"device", leases.device}, {"v4", nullptr}};
+  if (leases.v4) {
+    const dhcp::Lease4& lease = *leases.v4;
+    json["v4"] = {{"client", lease.client.to_string()},
+                  {"address", lease.address.to_string()},
+                  {"server", lease.server.to_string()},
+                  {"routes", to_json(lease.routes)},
+                  {"dns", to_json(lease.dns)},
+                  {"hostname", lease.hostname},
+                  {"domain", lease.domain},
+                  {"mtu", lease.mtu},
+                  {"seconds", lease.seconds ? Json(*lease.seconds) : Json(nullptr)}};
+  }
+  return json;
+}
+
+Json to_json(const Request& request) {
+  Json tap{{"queues", request.tap.queues}};
+  if (!request.tap.name.empty()) tap["name"] = request.tap.name;
+  if (request.tap.uid) tap["uid"] = *request.tap.uid;
+  if (request.tap.gid) tap["gid"] = *request.tap.gid;
+  Json json{{"binding", request.binding},
+            {"interface", request.interface},
+            {"topology", request.topology == Topology::bridge ? "bridge" : "tap"},
+            {"tap", std::move(tap)},
+            {"resolvConf", request.resolv_conf}};
+  if (!request.id.empty()) json["id"] = request.id;
+  if (request.mac) json["mac"] = request.mac->to_string();
+  if (request.mtu) json["mtu"] = *request.mtu;
+  if (request.guest_cidr4) json["guestCidr4"] = request.guest_cidr4->to_string();
+  if (request.guest_cidr6) json["guestCidr6"] = request.guest_cidr6->to_string();
+  if (!request.hostname.empty()) json["hostname"] = request.hostname;
+  if (!request.ports.empty()) {
+    Json ports = Json::array();
+    for (const PortForward& port : request.ports) ports.push_back(port.to_string());
+    json["ports"] = std::move(ports);
+  }
+  return json;
+}
+
+Json parse_object(std::string_view text, std::string_view what) {
+  Json json;
+  try {
+    json = Json::parse(text);
+  } catch (const Json::parse_error& error) {
+    throw Error(fmt::format("{} is not JSON, at byte {}", what, error.byte), 0, ErrorKind::bad_request)
+        .hint(error.what());
+  }
+  if (!json.is_object()) throw Error(fmt::format("{} is not a JSON object", what), 0, ErrorKind::bad_request);
+  return json;
+}
+
+ObjectReader::ObjectReader(const Json& object, std::string where)
+    : object_(&object), where_(std::move(where)) {}
+
+std::string ObjectReader::path(std::string_view key) const {
+  return where_.empty() ? std::string(key) : fmt::format("{}.{}", where_, key);
+}
+
+void ObjectReader::refuse(std::string_view key, std::string_view why) const {
+  throw Error(fmt::format("'{}': {}", path(key), why), 0, ErrorKind::bad_request);
+}
+
+const Json* ObjectReader::find(std::string_view key) {
+  known_.push_back(key);
+  const auto found = object_->find(key);
+  return found == object_->end() || found->is_null() ? nullptr : &*found;
+}
+
+std::optional<std::string> ObjectReader::text(std::string_view key) {
+  const Json* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_string()) refuse(key, "must be a text");
+  return value->get<std::string>();
+}
+
+std::optional<std::uint64_t> ObjectReader::number(std::string_view key, std::uint64_t maximum) {
+  const Json* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_number_unsigned() || value->get<std::uint64_t>() > maximum) {
+    refuse(key, fmt::format("must be a whole number from 0 to {}", maximum));
+  }
+  return value->get<std::uint64_t>();
+}
+
+std::optional<bool> ObjectReader::flag(std::string_view key) {
+  const Json* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_boolean()) refuse(key, "must be true or false");
+  return value->get<bool>();
+}
+
+std::vector<std::string> ObjectReader::texts(std::string_view key) {
+  const Json* value = find(key);
+  std::vector<std::string> all;
+  if (value == nullptr) return all;
+  if (!value->is_array()) refuse(key, "must be a list of texts");
+  for (const Json& item : *value) {
+    if (!item.is_string()) refuse(key, "must be a list of texts");
+    all.push_back(item.get<std::string>());
+  }
+  return all;
+}
+
+std::optional<ObjectReader> ObjectReader::object(std::string_view key) {
+  const Json* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_object()) refuse(key, "must be an object");
+  return ObjectReader(*value, path(key));
+}
+
+void ObjectReader::finish() const {
+  for (const auto& [key, value] : object_->items()) {
+    if (std::ranges::find(known_, key) != known_.end()) continue;
+    const auto nearest = std::ranges::min_element(
+        known_, {}, [&key = key](std::string_view other) { return distance(key, other); });
+    throw Error(fmt::format("'{}' is not a known key", path(key)), 0, ErrorKind::bad_request)
+        .hint(nearest == known_.end() ? std::string()
+                                      : fmt::format("The nearest known one is '{}'.", path(*nearest)));
+  }
+}
+
+}  // namespace podnic::bindings

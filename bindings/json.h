@@ -1,0 +1,60 @@
+// The JSON of podnic's values, shared by the record, the request and the command's output.
+// For .cpp files of bindings, attachment, cli, launcher and cni-plugin: no other header shows nlohmann's
+// types.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <vector>
+
+#include "bindings/binding.h"
+
+namespace podnic::bindings {
+
+/// Keys stay in the order in which they were written: people read the output.
+using Json = nlohmann::ordered_json;
+
+Json to_json(const Request& request);
+Json to_json(const GuestNic& guest);
+Json to_json(const dhcp::Leases& leases);
+Json to_json(const std::vector<IpPrefix>& prefixes);
+
+/// The members of a JSON object as typed, checked values. Every member must be asked for: finish() names the
+/// first one that nobody knew, with the nearest known key. All Errors are bad_request and say where:
+/// "tap.uid".
+class ObjectReader {
+ public:
+  /// `where`: the object's own path, empty for the outermost.
+  ObjectReader(const Json& object, std::string where);
+
+  /// nullptr when it is absent or null.
+  const Json* find(std::string_view key);
+  std::optional<std::string> text(std::string_view key);
+  std::optional<std::uint64_t> number(std::string_view key, std::uint64_t maximum);
+  std::optional<bool> flag(std::string_view key);
+  std::vector<std::string> texts(std::string_view key);
+  std::optional<ObjectReader> object(std::string_view key);
+  /// A text that `parse` understands.
+  template <typename T>
+  std::optional<T> parsed(std::string_view key, Parsed<T> (*parse)(std::string_view)) {
+    const std::optional<std::string> found = text(key);
+    if (!found) return std::nullopt;
+    Parsed<T> value = parse(*found);
+    if (!value) refuse(key, value.error().message);
+    return std::move(*value);
+  }
+  void finish() const;
+  [[noreturn]] void refuse(std::string_view key, std::string_view why) const;
+
+ private:
+  [[nodiscard]] std::string path(std::string_view key) const;
+
+  const Json* object_;
+  std::string where_;
+  std::vector<std::string_view> known_;
+};
+
+/// Parses text that must be one JSON object; Error(bad_request) says where it is not.
+Json parse_object(std::string_view text, std::string_view what);
+
+}  // namespace podnic::bindings

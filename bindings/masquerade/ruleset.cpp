@@ -1,0 +1,162 @@
+#include "bindings/masquerade/ruleset.h"
+
+#include <netinet/in.h>
+// netinet/in.h must come before the netfilter headers.
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+
+#include <algorithm>
+
+namespace podnic::bindings::masquerade {
+namespace {
+
+using namespace model::nft;
+
+const IpAddress loopback4 = IpAddress::v4(127, 0, 0, 1);
+const IpPrefix loopback_net4{IpAddress::v4(127, 0, 0, 0), 8};
+
+std::string pod_set(Family family) {
+  return family == Family::v4 ? "pod4" : "pod6";
+}
+
+std::string protocol_prefix(std::uint8_t protocol) {
+  return protocol == IPPROTO_TCP ? "tcp_" : protocol == IPPROTO_UDP ? "udp_" : "sctp_";
+}
+
+/// A set without intervals whose keys are two bytes is a bitmap in the kernel, the fastest kind to fill and
+/// to ask; a range costs an interval set two elements. So a range becomes elements of the bitmap while that
+/// is no more work.
+constexpr int longest_run_of_singles = 2;
+
+struct Builder {
+  const Nat& nat;
+  Table table{.comment = nat.comment, .sets = {}, .chains = {}};
+
+  std::vector<const NatFamily*> families() const {
+    std::vector<const NatFamily*> all;
+    if (nat.v4) all.push_back(&*nat.v4);
+    if (nat.v6) all.push_back(&*nat.v6);
+    return all;
+  }
+
+  void pod_addresses(const NatFamily& family) {
+    const bool v4 = family.guest.is_v4();
+    Set set{.name = pod_set(family.guest.family()), .key = v4 ? DataType::ipv4_addr : DataType::ipv6_addr};
+    for (const IpAddress& address : family.pod) {
+      set.elements.push_back({value_of(address), value_of(address), std::nullopt});
+    }
+    std::ranges::sort(set.elements);
+    table.sets.push_back(std::move(set));
+  }
+
+  /// The sets of one protocol, and the rules that look into them.
+  void protocol_ports(std::uint8_t protocol, const ProtocolPorts& ports, std::vector<Rule>& inbound) {
+    const std::string prefix = protocol_prefix(protocol);
+    if (!ports.moved.empty()) {
+      Set map{.name = prefix + "moved", .data = DataType::inet_service};
+      for (const auto& [pod, guest] : ports.moved) {
+        map.elements.push_back({value_of_port(pod), value_of_port(pod), value_of_port(guest)});
+      }
+      for (const NatFamily* family : families()) {
+        inbound.push_back(rule({family_is(family->guest.family()), protocol_is(protocol),
+                                dnat_mapped(family->guest, protocol, map.name)}));
+      }
+      table.sets.push_back(std::move(map));
+    }
+    Set singles{.name = prefix + "ports"};
+    Set ranges{.name = prefix + "ranges", .interval = true};
+    for (const PortRange& range : ports.kept) {
+      if (range.last - range.first < longest_run_of_singles) {
+        for (unsigned port = range.first; port <= range.last; ++port) {
+          const Value key = value_of_port(static_cast<std::uint16_t>(port));
+          singles.elements.push_back({key, key, std::nullopt});
+        }
+      } else {
+        ranges.elements.push_back({value_of_port(range.first), value_of_port(range.last), std::nullopt});
+      }
+    }
+    for (Set* set : {&singles, &ranges}) {
+      if (set->elements.empty()) continue;
+      inbound.push_back(rule({dport_in(protocol, set->name), go_to("deliver")}));
+      table.sets.push_back(std::move(*set));
+    }
+  }
+
+  void inbound() {
+    Chain inbound{.name = "inbound"};
+    if (nat.ports.empty()) inbound.rules.push_back(rule({go_to("deliver")}));
+    for (const auto& [protocol, ports] : nat.ports) protocol_ports(protocol, ports, inbound.rules);
+    table.chains.push_back(std::move(inbound));
+
+    Chain deliver{.name = "deliver"};
+    for (const NatFamily* family : families()) {
+      deliver.rules.push_back(rule({family_is(family->guest.family()), counter(), dnat(family->guest)}));
+    }
+    table.chains.push_back(std::move(deliver));
+  }
+
+  void guard() {
+    Chain guard{.name = "guard", .hook = Hook{"filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW}};
+    if (nat.v4) {
+      guard.rules.push_back(
+          rule({iifname(nat.guest_device), saddr_within(loopback_net4), counter(), drop()}));
+      guard.rules.push_back(
+          rule({iifname(nat.guest_device), daddr_within(loopback_net4), counter(), drop()}));
+    }
+    table.chains.push_back(std::move(guard));
+  }
+
+  void redirect_to_inbound() {
+    Chain prerouting{.name = "prerouting", .hook = Hook{"nat", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST}};
+    Chain output{.name = "output", .hook = Hook{"nat", NF_INET_LOCAL_OUT, NF_IP_PRI_NAT_DST}};
+    for (const NatFamily* family : families()) {
+      const Family number = family->guest.family();
+      for (const std::string& device : {nat.pod_interface, nat.guest_device}) {
+        prerouting.rules.push_back(
+            rule({iifname(device), daddr_in(number, pod_set(number)), jump("inbound")}));
+      }
+      output.rules.push_back(rule({daddr_in(number, pod_set(number)), jump("inbound")}));
+    }
+    if (nat.v4) output.rules.push_back(rule({daddr(loopback4), jump("inbound")}));
+    table.chains.push_back(std::move(prerouting));
+    table.chains.push_back(std::move(output));
+  }
+
+  void forward() {
+    Chain forward{.name = "forward", .hook = Hook{"filter", NF_INET_FORWARD, NF_IP_PRI_FILTER}};
+    forward.rules.push_back(
+        rule({oifname(nat.guest_device), state_is_new(), is_not_dnated(), counter(), drop()}));
+    table.chains.push_back(std::move(forward));
+  }
+
+  void postrouting() {
+    Chain postrouting{.name = "postrouting", .hook = Hook{"nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC}};
+    for (const NatFamily* family : families()) {
+      postrouting.rules.push_back(rule(
+          {oifname_is_not(nat.guest_device), saddr(family->guest), counter(), model::nft::masquerade()}));
+      postrouting.rules.push_back(
+          rule({oifname(nat.guest_device), saddr(family->guest), snat(family->gateway)}));
+    }
+    if (nat.v4) {
+      postrouting.rules.push_back(rule({oifname(nat.guest_device), saddr(loopback4), snat(nat.v4->gateway)}));
+    }
+    table.chains.push_back(std::move(postrouting));
+  }
+};
+
+}  // namespace
+
+model::nft::Table ruleset(const Nat& nat) {
+  Builder builder{nat};
+  for (const NatFamily* family : builder.families()) builder.pod_addresses(*family);
+  builder.guard();
+  builder.redirect_to_inbound();
+  builder.inbound();
+  builder.forward();
+  builder.postrouting();
+  std::ranges::sort(builder.table.sets, {}, &Set::name);
+  std::ranges::sort(builder.table.chains, {}, &Chain::name);
+  return std::move(builder.table);
+}
+
+}  // namespace podnic::bindings::masquerade

@@ -1,0 +1,116 @@
+#include "bindings/ports.h"
+
+#include <fmt/format.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+#include <utility>
+
+namespace podnic::bindings {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, std::uint8_t>, 3> protocols{
+    {{"tcp", IPPROTO_TCP}, {"udp", IPPROTO_UDP}, {"sctp", IPPROTO_SCTP}}};
+
+std::string_view name_of(std::uint8_t protocol) {
+  const auto* found =
+      std::ranges::find(protocols, protocol, &std::pair<std::string_view, std::uint8_t>::second);
+  return found == protocols.end() ? "?" : found->first;
+}
+
+std::optional<PortRange> parse_range(std::string_view text) {
+  const auto number = [](std::string_view digits) -> std::optional<std::uint16_t> {
+    std::uint16_t value = 0;
+    const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (error != std::errc{} || stop != digits.data() + digits.size() || value == 0) return std::nullopt;
+    return value;
+  };
+  const std::size_t dash = text.find('-');
+  const auto first = number(text.substr(0, dash));
+  const auto last = dash == std::string_view::npos ? first : number(text.substr(dash + 1));
+  if (!first || !last || *last < *first) return std::nullopt;
+  return PortRange{*first, *last};
+}
+
+std::string range_text(unsigned first, unsigned last) {
+  return first == last ? std::to_string(first) : fmt::format("{}-{}", first, last);
+}
+
+}  // namespace
+
+Parsed<PortForward> PortForward::parse(std::string_view text) {
+  const auto bad = [&](std::string_view why) {
+    return std::unexpected(ParseError{fmt::format(
+        "'{}' is not a port: {}; write 80/tcp, 53/udp, 7000/sctp, 8000-8100/tcp or 8080:80/tcp (pod port:"
+        "guest port)",
+        text, why)});
+  };
+  const std::size_t slash = text.find('/');
+  const std::string_view protocol = slash == std::string_view::npos ? "tcp" : text.substr(slash + 1);
+  const auto* known =
+      std::ranges::find(protocols, protocol, &std::pair<std::string_view, std::uint8_t>::first);
+  if (known == protocols.end()) return bad("the protocol is none of tcp, udp, sctp");
+
+  const std::string_view ports = text.substr(0, slash);
+  const std::size_t colon = ports.find(':');
+  const auto pod = parse_range(ports.substr(0, colon));
+  if (!pod) return bad("ports are numbers from 1 to 65535, a range goes up");
+  const auto guest = colon == std::string_view::npos ? pod : parse_range(ports.substr(colon + 1));
+  if (!guest) return bad("ports are numbers from 1 to 65535, a range goes up");
+  if (guest->last - guest->first != pod->last - pod->first) return bad("the two ranges differ in length");
+  return PortForward{known->second, pod->first, pod->last, guest->first};
+}
+
+std::string PortForward::to_string() const {
+  std::string text = range_text(first, last);
+  if (guest_first != first)
+    text += ":" + range_text(guest_first, static_cast<unsigned>(guest_first + (last - first)));
+  return fmt::format("{}/{}", text, name_of(protocol));
+}
+
+Parsed<std::map<std::uint8_t, ProtocolPorts>> normalize(const std::vector<PortForward>& forwards) {
+  std::map<std::uint8_t, ProtocolPorts> all;
+  const auto twice = [](std::uint8_t protocol, unsigned port, std::string_view a, std::string_view b) {
+    return std::unexpected(ParseError{fmt::format("pod port {}/{} should go to two guest ports, {} and {}",
+                                                  port, name_of(protocol), a, b)});
+  };
+  for (const PortForward& forward : forwards) {
+    ProtocolPorts& ports = all[forward.protocol];
+    if (forward.guest_first == forward.first) {
+      ports.kept.push_back({forward.first, forward.last});
+      continue;
+    }
+    for (unsigned i = 0; i <= static_cast<unsigned>(forward.last - forward.first); ++i) {
+      const auto pod = static_cast<std::uint16_t>(forward.first + i);
+      const auto guest = static_cast<std::uint16_t>(forward.guest_first + i);
+      const auto [entry, fresh] = ports.moved.emplace(pod, guest);
+      if (!fresh && entry->second != guest) {
+        return twice(forward.protocol, pod, std::to_string(entry->second), std::to_string(guest));
+      }
+    }
+  }
+  for (auto& [protocol, ports] : all) {
+    std::ranges::sort(ports.kept);
+    std::vector<PortRange> merged;
+    for (const PortRange& range : ports.kept) {
+      if (!merged.empty() && range.first <= merged.back().last + 1) {
+        merged.back().last = std::max(merged.back().last, range.last);
+      } else {
+        merged.push_back(range);
+      }
+    }
+    ports.kept = std::move(merged);
+    for (const PortRange& range : ports.kept) {
+      const auto moved = ports.moved.lower_bound(range.first);
+      if (moved != ports.moved.end() && moved->first <= range.last) {
+        return twice(protocol, moved->first, std::to_string(moved->first), std::to_string(moved->second));
+      }
+    }
+  }
+  return all;
+}
+
+}  // namespace podnic::bindings

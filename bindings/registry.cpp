@@ -1,0 +1,44 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+
+#include "bindings/binding.h"
+#include "bindings/masquerade/masquerade.h"
+
+namespace podnic::bindings {
+namespace {
+
+constexpr std::string_view tag_prefix = "podnic:";
+
+const std::array<Binding, 1> bindings{{
+    {"masquerade", masquerade::observes, masquerade::design},
+}};
+
+}  // namespace
+
+const Binding& find_binding(std::string_view name) {
+  const auto* found = std::ranges::find(bindings, name, &Binding::name);
+  if (found == bindings.end()) {
+    throw Error(fmt::format("there is no binding '{}'", name), 0, ErrorKind::bad_request)
+        .hint(fmt::format("The bindings are: {}.", fmt::join(binding_names(), ", ")));
+  }
+  return *found;
+}
+
+std::vector<std::string_view> binding_names() {
+  std::vector<std::string_view> names;
+  for (const Binding& binding : bindings) names.push_back(binding.name);
+  return names;
+}
+
+std::string tag_of(std::string_view id) {
+  return std::string(tag_prefix).append(id);
+}
+
+std::string id_of_tag(std::string_view tag) {
+  return tag.starts_with(tag_prefix) ? std::string(tag.substr(tag_prefix.size())) : std::string();
+}
+
+}  // namespace podnic::bindings

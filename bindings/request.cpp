@@ -1,0 +1,75 @@
+#include "bindings/request.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "netsetup/types/interface_name.h"
+
+namespace podnic::bindings {
+namespace {
+
+[[noreturn]] void refuse(const std::string& sentence, const std::string& hint = {}) {
+  throw Error(sentence, 0, ErrorKind::bad_request).hint(hint);
+}
+
+template <typename T>
+void require(const Parsed<T>& parsed) {
+  if (!parsed) refuse(parsed.error().message);
+}
+
+void check_cidr(const IpPrefix& cidr, Family family, std::string_view field) {
+  // A network address, the gateway, the guest and (IPv4) a broadcast address have to fit.
+  const unsigned longest = family == Family::v4 ? 30 : 126;
+  const unsigned version = family == Family::v4 ? 4 : 6;
+  if (cidr.family() != family) refuse(fmt::format("{} '{}' is not IPv{}", field, cidr.to_string(), version));
+  if (cidr.length > longest || cidr.length < 8) {
+    refuse(fmt::format("{} '{}' must have a prefix length from 8 to {}", field, cidr.to_string(), longest),
+           "The first host of the prefix is the gateway, the second is the guest.");
+  }
+  if (!cidr.host(2).is_global_unicast()) {
+    refuse(fmt::format("{} '{}' is no unicast network that a guest can have", field, cidr.to_string()));
+  }
+}
+
+}  // namespace
+
+Parsed<std::string> check_id(std::string_view id) {
+  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  if (id.empty() || id.size() > 128 || id.front() == '.' || id.front() == '-' ||
+      id.find_first_not_of(allowed) != std::string_view::npos) {
+    return std::unexpected(
+        ParseError{fmt::format("'{}' is not a valid id: use 1 to 128 letters, digits, '.', '_' and '-', and "
+                               "start with a letter or digit",
+                               id)});
+  }
+  return std::string(id);
+}
+
+void validate(const Request& request) {
+  require(check_interface_name(request.interface));
+  if (!request.id.empty()) require(check_id(request.id));
+  if (!request.tap.name.empty()) require(check_interface_name(request.tap.name));
+  if (request.tap.queues < 1 || request.tap.queues > max_queues) {
+    refuse(fmt::format("{} tap queues are not possible: 1 to {} are", request.tap.queues, max_queues));
+  }
+  if (request.tap.gid && !request.tap.uid) refuse("the tap has a group but no user", "Give USER:GROUP.");
+  if (request.mac && (request.mac->is_multicast() || request.mac->is_zero())) {
+    refuse(fmt::format("MAC address {} cannot be a station's own", request.mac->to_string()),
+           "The lowest bit of the first byte must be 0, and not all bytes may be 0.");
+  }
+  // 68 is the smallest MTU of IPv4 (RFC 791, ETH_MIN_MTU).
+  if (request.mtu && (*request.mtu < 68 || *request.mtu > 65535)) {
+    refuse(fmt::format("MTU {} is not possible: 68 to 65535 are", *request.mtu));
+  }
+  if (request.guest_cidr4) check_cidr(*request.guest_cidr4, Family::v4, "the guest's IPv4 network");
+  if (request.guest_cidr6) check_cidr(*request.guest_cidr6, Family::v6, "the guest's IPv6 network");
+  require(normalize(request.ports));
+  // RFC 1035 section 2.3.4 and RFC 2132 section 3.14.
+  if (request.hostname.size() > 253 ||
+      std::ranges::any_of(request.hostname, [](char c) { return c <= ' ' || c >= 0x7f; })) {
+    refuse(fmt::format("'{}' is not a host name", request.hostname));
+  }
+}
+
+}  // namespace podnic::bindings

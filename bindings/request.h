@@ -1,0 +1,61 @@
+// What a user asks for: one NIC of one guest.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bindings/ports.h"
+#include "netsetup/types/ip.h"
+#include "netsetup/types/mac_address.h"
+
+namespace podnic::bindings {
+
+/// Where the gateway addresses that the guest talks to live.
+enum class Topology : std::uint8_t {
+  tap,     ///< on the tap itself
+  bridge,  ///< on a bridge that the tap is the only port of
+};
+
+struct TapRequest {
+  std::string name;                  ///< empty: "tap-" + interface
+  std::optional<std::uint32_t> uid;  ///< who may open it without CAP_NET_ADMIN
+  std::optional<std::uint32_t> gid;
+  unsigned queues = 1;
+  friend bool operator==(const TapRequest&, const TapRequest&) = default;
+};
+
+struct Request {
+  std::string binding = "masquerade";
+  std::string interface = "eth0";  ///< the pod NIC
+  std::string id;                  ///< empty: derived from the namespace's inode and the interface
+  Topology topology = Topology::tap;
+  TapRequest tap;
+  std::optional<MacAddress> mac;        ///< of the guest; absent: the pod NIC's
+  std::optional<std::uint32_t> mtu;     ///< bytes; absent: the pod NIC's
+  std::optional<IpPrefix> guest_cidr4;  ///< absent: the first free one of the binding's list
+  std::optional<IpPrefix> guest_cidr6;
+  std::vector<PortForward> ports;  ///< empty: every port and protocol
+  std::string hostname;            ///< for the guest, by DHCP; empty: none
+  std::string resolv_conf = "/etc/resolv.conf";
+  friend bool operator==(const Request&, const Request&) = default;
+};
+
+/// 256 is the kernel's MAX_TAP_QUEUES (drivers/net/tap.c, drivers/net/tun.c).
+inline constexpr unsigned max_queues = 256;
+
+/// Letters, digits, '.', '_' and '-', at most 128 bytes, not starting with '.' or '-': it becomes a file name
+/// and a tag.
+Parsed<std::string> check_id(std::string_view id);
+
+/// Checks all that can be checked without looking at a namespace. Throws Error(bad_request) naming the field.
+void validate(const Request& request);
+
+/// Reads the JSON of --config (docs/reference.md) over `base`. Throws Error(bad_request); an unknown key is
+/// named, with the nearest known one.
+Request request_from_json(std::string_view text, Request base);
+std::string request_to_json(const Request& request);
+
+}  // namespace podnic::bindings

@@ -1,0 +1,58 @@
+#include "bindings/json.h"
+#include "bindings/request.h"
+
+namespace podnic::bindings {
+namespace {
+
+template <typename T>
+void take(T& field, const std::optional<T>& value) {
+  if (value) field = *value;
+}
+
+Parsed<Topology> parse_topology(std::string_view text) {
+  if (text == "tap") return Topology::tap;
+  if (text == "bridge") return Topology::bridge;
+  return std::unexpected(ParseError{"must be \"tap\" or \"bridge\""});
+}
+
+void read_tap(ObjectReader tap, TapRequest& request) {
+  constexpr std::uint64_t max_id = 0xfffffffe;  // (uid_t)-1 means "nobody" to TUNSETOWNER
+  take(request.name, tap.text("name"));
+  if (const auto uid = tap.number("uid", max_id)) request.uid = static_cast<std::uint32_t>(*uid);
+  if (const auto gid = tap.number("gid", max_id)) request.gid = static_cast<std::uint32_t>(*gid);
+  if (const auto queues = tap.number("queues", max_queues)) request.queues = static_cast<unsigned>(*queues);
+  tap.finish();
+}
+
+}  // namespace
+
+Request request_from_json(std::string_view text, Request base) {
+  const Json json = parse_object(text, "the configuration");
+  ObjectReader reader(json, "");
+  take(base.binding, reader.text("binding"));
+  take(base.interface, reader.text("interface"));
+  take(base.id, reader.text("id"));
+  take(base.topology, reader.parsed("topology", parse_topology));
+  if (auto tap = reader.object("tap")) read_tap(*std::move(tap), base.tap);
+  if (const auto mac = reader.parsed("mac", MacAddress::parse)) base.mac = mac;
+  if (const auto mtu = reader.number("mtu", 65535)) base.mtu = static_cast<std::uint32_t>(*mtu);
+  if (const auto cidr = reader.parsed("guestCidr4", IpPrefix::parse)) base.guest_cidr4 = cidr;
+  if (const auto cidr = reader.parsed("guestCidr6", IpPrefix::parse)) base.guest_cidr6 = cidr;
+  take(base.hostname, reader.text("hostname"));
+  take(base.resolv_conf, reader.text("resolvConf"));
+  std::vector<PortForward> ports;
+  for (const std::string& spec : reader.texts("ports")) {
+    const auto port = PortForward::parse(spec);
+    if (!port) reader.refuse("ports", port.error().message);
+    ports.push_back(*port);
+  }
+  if (!ports.empty()) base.ports = std::move(ports);
+  reader.finish();
+  return base;
+}
+
+std::string request_to_json(const Request& request) {
+  return to_json(request).dump();
+}
+
+}  // namespace podnic::bindings
