@@ -352,7 +352,7 @@ std::optional<NatFamily> nat_family(const std::vector<IpAddress>& pod, const IpP
 std::string table_name(const std::string& interface) {
   constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
   if (interface.find_first_not_of(plain) == std::string::npos) return "podnic-" + interface;
-  return "podnic-" + derived_interface_name("", interface + std::string(max_interface_name, '/'));
+  return hashed_interface_name("podnic-", interface);
 }
 
 }  // namespace

@@ -6,10 +6,8 @@
 
 namespace podnic::model {
 
-Plan converge(const Actions& actions, const NetState& observed, const NetState& wanted,
-              const Ownership& ownership) {
-  Plan plan = diff(observed, wanted, ownership);
-  if (plan.empty()) return plan;
+void converge(const Actions& actions, const Plan& plan, const NetState& wanted, const Ownership& ownership) {
+  if (plan.empty()) return;
   for (const Step& step : plan) actions.apply(step);
   const std::vector<Drift> left = drifts(actions.observe(), wanted, ownership);
   if (!left.empty()) {
@@ -19,7 +17,6 @@ Plan converge(const Actions& actions, const NetState& observed, const NetState& 
             "Something else changes this namespace at the same time; find it with 'ip monitor' and 'nft "
             "monitor'.");
   }
-  return plan;
 }
 
 }  // namespace podnic::model

@@ -3,7 +3,7 @@
 //   diff(observed, wanted)  the Plan that turns one into the other; empty when nothing is to do
 //   drifts(observed, wanted) the same difference for people
 //   simulate(state, step)    what the kernel will make of a step
-//   converge(wanted, ...)    observe, diff, apply each step, observe again: the difference must be gone
+//   converge(plan, wanted)   apply each step, observe again: the difference must be gone
 //
 // Order matters for safety: the guest's path opens last and closes first. On the way up: nftables table,
 // links (down), sysctls, master and up, addresses. On the way down: links, sysctls, table. Forwarding is the
@@ -57,10 +57,8 @@ struct Actions {
   std::function<void(const Step&)> apply;
 };
 
-/// Makes the namespace, which was just observed, what `wanted` says, and gives back the steps that were
-/// needed. An Error says which step failed; what was done before it stays done (the caller converges back).
-/// Throws also when a difference remains.
-Plan converge(const Actions& actions, const NetState& observed, const NetState& wanted,
-              const Ownership& ownership);
+/// Applies the plan that leads to `wanted`, then observes again. An Error says which step failed; what was
+/// done before it stays done (the caller converges back). Throws also when a difference remains.
+void converge(const Actions& actions, const Plan& plan, const NetState& wanted, const Ownership& ownership);
 
 }  // namespace podnic::model

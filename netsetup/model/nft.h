@@ -189,7 +189,9 @@ Fragment protocol_is(std::uint8_t protocol);                     ///< IPPROTO_TC
 Fragment dport_in(std::uint8_t protocol, std::string_view set);  ///< matches the protocol too
 Fragment saddr(const IpAddress& address);                        ///< matches the family too, as do all below
 Fragment daddr(const IpAddress& address);
-Fragment daddr_within(const IpPrefix& prefix);  ///< the prefix length must be whole bytes
+/// The prefix length must be whole bytes.
+Fragment saddr_within(const IpPrefix& prefix);
+Fragment daddr_within(const IpPrefix& prefix);
 Fragment daddr_in(Family family, std::string_view set);
 Fragment state_is_new();
 Fragment is_not_dnated();

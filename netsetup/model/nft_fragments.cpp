@@ -90,6 +90,15 @@ Fragment address_is(const IpAddress& address, bool source) {
              text};
 }
 
+Fragment address_within(const IpPrefix& prefix, bool source) {
+  const std::uint32_t bytes = prefix.length / 8U;
+  const IpAddress network = prefix.network();
+  return silently(family_is(prefix.family())) +
+         Fragment{{address_field(prefix.family(), source, bytes),
+                   Cmp{NFT_CMP_EQ, reg1, value_of(network.bytes().first(bytes))}},
+                  ip_keyword(prefix.family()) + (source ? " saddr " : " daddr ") + prefix.to_string()};
+}
+
 Fragment verdict(std::int32_t code, std::string_view chain, std::string text) {
   return {{Verdict{code, std::string(chain)}}, std::move(text)};
 }
@@ -165,13 +174,12 @@ Fragment daddr(const IpAddress& address) {
   return address_is(address, false);
 }
 
+Fragment saddr_within(const IpPrefix& prefix) {
+  return address_within(prefix, true);
+}
+
 Fragment daddr_within(const IpPrefix& prefix) {
-  const std::uint32_t bytes = prefix.length / 8U;
-  const IpAddress network = prefix.network();
-  return silently(family_is(prefix.family())) +
-         Fragment{{address_field(prefix.family(), false, bytes),
-                   Cmp{NFT_CMP_EQ, reg1, value_of(network.bytes().first(bytes))}},
-                  ip_keyword(prefix.family()) + " daddr " + prefix.to_string()};
+  return address_within(prefix, false);
 }
 
 Fragment daddr_in(Family family, std::string_view set) {

@@ -23,15 +23,18 @@ Parsed<std::string> check_interface_name(std::string_view name) {
   return std::string(name);
 }
 
-std::string derived_interface_name(std::string_view prefix, std::string_view interface) {
-  std::string name(prefix);
-  if (prefix.size() + interface.size() <= max_interface_name) return name.append(interface);
+std::string hashed_interface_name(std::string_view prefix, std::string_view interface) {
   // 32-bit FNV-1a; offset basis and prime from http://www.isthe.com/chongo/tech/comp/fnv/.
   std::uint32_t hash = 2166136261U;
   for (const char c : interface) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619U;
   std::array<char, 9> hex{};
   std::snprintf(hex.data(), hex.size(), "%08x", hash);
-  return name.append(hex.data());
+  return std::string(prefix).append(hex.data());
+}
+
+std::string derived_interface_name(std::string_view prefix, std::string_view interface) {
+  if (prefix.size() + interface.size() > max_interface_name) return hashed_interface_name(prefix, interface);
+  return std::string(prefix).append(interface);
 }
 
 }  // namespace podnic

@@ -17,8 +17,10 @@ inline constexpr std::size_t max_interface_name = 15;
 /// printable ASCII, which JSON and nft could not carry.
 Parsed<std::string> check_interface_name(std::string_view name);
 
-/// `prefix` + `interface`, or, where that is over 15 bytes, `prefix` + 8 hex digits of the interface's FNV-1a
-/// hash, the same on every machine and in every version.
+/// `prefix` + 8 hex digits of the interface's FNV-1a hash: the same on every machine and in every version.
+std::string hashed_interface_name(std::string_view prefix, std::string_view interface);
+
+/// `prefix` + `interface`, or, where that is over 15 bytes, hashed.
 std::string derived_interface_name(std::string_view prefix, std::string_view interface);
 
 }  // namespace podnic

@@ -1,0 +1,154 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "attachment/attachment.h"
+#include "attachment/guest_dns.h"
+#include "attachment/site.h"
+
+namespace podnic {
+namespace {
+
+using bindings::Design;
+using bindings::Phase;
+using bindings::Record;
+using bindings::Request;
+using model::NetState;
+
+/// What a former request of the same attachment had and the new one has not goes away.
+void leave_behind(const Record& former, NetState& wanted) {
+  for (const auto& [name, link] : former.desired.links) wanted.links.try_emplace(name, std::nullopt);
+  for (const auto& [name, table] : former.desired.tables) wanted.tables.try_emplace(name, std::nullopt);
+  for (const auto& [key, value] : former.before.sysctls) wanted.sysctls.try_emplace(key, value);
+}
+
+/// What detach has to give back: what was there before the first attach, and before this one for what is new.
+NetState footprint_before(const Design& design, const NetState& observed,
+                          const std::optional<Record>& former) {
+  NetState before = former ? former->before : NetState{};
+  for (const auto& [name, link] : design.desired.links) before.links.try_emplace(name, std::nullopt);
+  for (const auto& [name, table] : design.desired.tables) before.tables.try_emplace(name, std::nullopt);
+  const auto keep = [&](const std::string& key) {
+    const auto value = observed.sysctls.find(key);
+    before.sysctls.try_emplace(key, value == observed.sysctls.end() ? std::nullopt : value->second);
+  };
+  for (const auto& [key, value] : design.desired.sysctls) keep(key);
+  for (const std::string& key : design.also_restore) keep(key);
+  return before;
+}
+
+NetState without_tables(NetState desired) {
+  for (auto& [name, table] : desired.tables) table.reset();
+  return desired;
+}
+
+/// All that is known before anything is changed.
+struct Draft {
+  std::optional<Record> former;
+  Record record;  ///< as it will be when attached
+  NetState wanted;
+  model::Plan steps;
+  std::vector<std::string> notes;
+};
+
+Draft make_draft(const Request& request, Site& site, const RecordStore& store) {
+  Draft draft;
+  const std::string id = site.id_of({.id = request.id, .interface = request.interface});
+  draft.former = load_record(store, id, site);
+  GuestDns dns = read_guest_dns(request.resolv_conf);
+  draft.notes = std::move(dns.notes);
+
+  Design design = site.design(request, id, dns.dns);
+  std::ranges::move(design.notes, std::back_inserter(draft.notes));
+  draft.wanted = design.desired;
+  if (draft.former) leave_behind(*draft.former, draft.wanted);
+  const NetState observed = site.observe(draft.wanted, design.also_restore);
+
+  draft.record = {.id = id,
+                  .phase = Phase::attached,
+                  .netns = site.identity,
+                  .netns_path = site.netns.path(),
+                  .request = std::move(design.resolved),
+                  .before = footprint_before(design, observed, draft.former),
+                  .desired = without_tables(std::move(design.desired)),
+                  .bridge = std::move(design.bridge),
+                  .guest = std::move(design.guest),
+                  .leases = std::move(design.leases)};
+  draft.record.request.id = id;
+  const model::Ownership ownership = draft.former
+                                         ? ownership_of(*draft.former)
+                                         : model::Ownership{.tag = bindings::tag_of(id), .unfinished = {}};
+  draft.steps = model::diff(observed, draft.wanted, ownership);
+  return draft;
+}
+
+void check_prerequisites(Site& site, const model::Plan& steps) {
+  const bool needs_tap = std::ranges::any_of(steps, [](const model::Step& step) {
+    const auto* create = std::get_if<model::CreateLink>(&step);
+    return create != nullptr && create->link.tap.has_value();
+  });
+  site.kernel.check_prerequisites(needs_tap);
+}
+
+void converge_to(const NetState& wanted, const Record& record, Site& site, const Progress& progress) {
+  const model::Ownership ownership = ownership_of(record);
+  site.converge(model::diff(site.observe(wanted), wanted, ownership), wanted, ownership, progress);
+}
+
+/// After a failed attach: back to what was there, which is the former attachment where there was one.
+void roll_back(const Draft& draft, const Record& unfinished, Site& site, const RecordStore& store,
+               const Progress& progress) {
+  if (draft.former && draft.former->phase == Phase::attached) {
+    NetState wanted = site.design(draft.former->request, unfinished.id, draft.former->guest.dns).desired;
+    leave_behind(unfinished, wanted);
+    converge_to(wanted, unfinished, site, progress);
+    store.save(*draft.former);
+  } else {
+    converge_to(unfinished.before, unfinished, site, progress);
+    store.remove(unfinished.id);
+  }
+}
+
+}  // namespace
+
+Attachment attach(const Request& request, const Place& place, const Progress& progress) {
+  bindings::validate(request);
+  return while_doing(fmt::format("attaching '{}' with {}", request.interface, request.binding), [&] {
+    Site site(place, Site::Use::change);
+    const RecordStore store(place.state_dir, RecordStore::Missing::create);
+    Draft draft = make_draft(request, site, store);
+    Attachment result{.record = draft.record, .notes = draft.notes, .steps = draft.steps};
+    if (draft.steps.empty() && draft.former == draft.record) return result;
+
+    check_prerequisites(site, draft.steps);
+    Record unfinished = draft.record;
+    unfinished.phase = Phase::attaching;
+    store.save(unfinished);
+    try {
+      site.converge(draft.steps, draft.wanted, ownership_of(unfinished), progress);
+    } catch (Error& error) {
+      try {
+        roll_back(draft, unfinished, site, store, progress);
+      } catch (const Error& second) {
+        error.hint(
+            fmt::format("Undoing what was done failed as well ({}). Run 'podnic detach'.", second.what()));
+      }
+      throw;
+    }
+    store.save(draft.record);
+    return result;
+  });
+}
+
+Attachment plan(const Request& request, const Place& place) {
+  bindings::validate(request);
+  return while_doing(fmt::format("planning to attach '{}' with {}", request.interface, request.binding), [&] {
+    Site site(place, Site::Use::look);
+    const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
+    Draft draft = make_draft(request, site, store);
+    return Attachment{
+        .record = std::move(draft.record), .notes = std::move(draft.notes), .steps = std::move(draft.steps)};
+  });
+}
+
+}  // namespace podnic

@@ -1,0 +1,54 @@
+#include "attachment/guest_dns.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "dhcp/resolv_conf.h"
+#include "netsetup/types/error.h"
+#include "netsetup/types/unique_fd.h"
+
+namespace podnic {
+namespace {
+
+/// Far beyond any real one; a pod may mount what it likes there.
+constexpr std::size_t max_bytes = std::size_t{1} << 20U;
+
+}  // namespace
+
+GuestDns read_guest_dns(const std::string& path) {
+  GuestDns result;
+  // Non-blocking: a FIFO in its place must not hold us up.
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!fd.valid()) {
+    if (errno != ENOENT) throw Error(fmt::format("opening '{}'", path), errno);
+    result.notes.push_back(fmt::format("The guest gets no DNS servers: there is no '{}'.", path));
+    return result;
+  }
+  std::string text;
+  std::array<char, 4096> chunk{};
+  ssize_t size = 0;
+  while (text.size() < max_bytes && (size = ::read(fd.get(), chunk.data(), chunk.size())) > 0) {
+    text.append(chunk.data(), static_cast<std::size_t>(size));
+  }
+  if (size < 0) throw Error(fmt::format("reading '{}'", path), errno);
+
+  dhcp::ResolvConf parsed = dhcp::parse_resolv_conf(text);
+  for (const std::string& warning : parsed.warnings)
+    result.notes.push_back(fmt::format("In '{}': {}.", path, warning));
+  for (const IpAddress& server : parsed.dns.servers) {
+    if (server.is_loopback()) {
+      result.notes.push_back(fmt::format(
+          "The guest does not get DNS server {}: it is the pod's own loopback.", server.to_string()));
+    } else {
+      result.dns.servers.push_back(server);
+    }
+  }
+  result.dns.search = std::move(parsed.dns.search);
+  return result;
+}
+
+}  // namespace podnic

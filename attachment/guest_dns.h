@@ -1,0 +1,21 @@
+// The pod's resolver configuration, as the guest can use it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "dhcp/lease.h"
+
+namespace podnic {
+
+struct GuestDns {
+  dhcp::Dns dns;
+  std::vector<std::string> notes;  ///< what was left out and why, a sentence each
+};
+
+/// Reads a resolv.conf. What is malformed is left out with a note, as are loopback servers: the guest's
+/// loopback is another. A file that is not there gives no DNS and a note; one that cannot be read is an
+/// Error.
+GuestDns read_guest_dns(const std::string& path);
+
+}  // namespace podnic

@@ -1,0 +1,83 @@
+#include <fmt/format.h>
+
+#include "attachment/attachment.h"
+#include "attachment/site.h"
+
+namespace podnic {
+namespace {
+
+using bindings::Record;
+
+Record require_record(const RecordStore& store, const std::string& id, const Site& site) {
+  std::optional<Record> record = load_record(store, id, site);
+  if (!record) {
+    throw Error(fmt::format("there is no attachment '{}' in this namespace", id))
+        .hint(
+            "'podnic show' lists those of the state folder; is it the right namespace, --interface and "
+            "--state-dir?");
+  }
+  return *std::move(record);
+}
+
+}  // namespace
+
+Record find_attachment(const Target& target, const Place& place) {
+  const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
+  const Site site(resolve(target, place, store), Site::Use::look);
+  return require_record(store, site.id_of(target), site);
+}
+
+std::vector<model::Drift> check(const Target& target, const Place& place) {
+  const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
+  Site site(resolve(target, place, store), Site::Use::look);
+  const Record record = require_record(store, site.id_of(target), site);
+  std::vector<model::Drift> drifts;
+  if (record.phase != bindings::Phase::attached) {
+    drifts.push_back({fmt::format("attachment '{}'", record.id),
+                      std::string(name_of(bindings::Phase::attached)), std::string(name_of(record.phase))});
+  }
+  model::NetState desired;
+  try {
+    desired = site.design(record.request, record.id, record.guest.dns).desired;
+  } catch (const Error& error) {
+    // The pod's own network is not what the attachment was made for.
+    drifts.push_back(
+        {fmt::format("pod NIC '{}'", record.request.interface), "as it was at attach", error.what()});
+    return drifts;
+  }
+  const std::vector<model::Drift> found = model::drifts(site.observe(desired), desired, ownership_of(record));
+  drifts.insert(drifts.end(), found.begin(), found.end());
+  return drifts;
+}
+
+std::vector<Status> show(const Place& place, bool everywhere) {
+  const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
+  std::optional<NetnsIdentity> only;
+  if (!everywhere) only = Site(place, Site::Use::look).identity;
+  std::vector<Status> all;
+  for (const std::string& id : store.ids()) {
+    std::optional<Record> record = store.load(id);
+    if (!record || (only && record->netns != *only)) continue;
+    Status status{.record = *std::move(record), .netns_alive = false, .tap = {}};
+    const Place home{.netns = only ? place.netns : status.record.netns_path, .state_dir = place.state_dir};
+    status.netns_alive = only || is_alive(status.record);
+    if (status.netns_alive) {
+      const auto stats = Site(home, Site::Use::look).kernel.link_stats();
+      if (const auto tap = stats.find(status.record.guest.tap); tap != stats.end()) status.tap = tap->second;
+    }
+    all.push_back(std::move(status));
+  }
+  return all;
+}
+
+std::vector<UniqueFd> open_tap_queues(const Record& record, const Place& place) {
+  Site site({.netns = place.netns.empty() ? record.netns_path : place.netns, .state_dir = {}},
+            Site::Use::look);
+  const auto tap = record.desired.links.find(record.guest.tap);
+  if (tap == record.desired.links.end() || !tap->second || !tap->second->tap) {
+    throw Error(fmt::format("attachment '{}' has no tap", record.id));
+  }
+  return site.kernel.open_tap_queues(record.guest.tap, *tap->second->tap, record.guest.queues);
+}
+
+}  // namespace podnic

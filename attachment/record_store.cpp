@@ -1,0 +1,136 @@
+#include "attachment/record_store.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+
+namespace podnic {
+namespace {
+
+constexpr std::string_view suffix = ".json";
+/// A record with 65,535 ports is below 2 MiB.
+constexpr std::size_t max_record_bytes = std::size_t{16} << 20U;
+
+std::string file_of(const std::string& id) {
+  return id + std::string(suffix);
+}
+
+void write_all(int fd, std::string_view text, const std::string& what) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw Error("writing " + what, errno);
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+std::string read_all(int fd, const std::string& what) {
+  std::string text;
+  std::array<char, 16384> chunk{};
+  while (true) {
+    const ssize_t size = ::read(fd, chunk.data(), chunk.size());
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) throw Error("reading " + what, errno);
+    if (size == 0) return text;
+    text.append(chunk.data(), static_cast<std::size_t>(size));
+    if (text.size() > max_record_bytes) throw Error(what + " is too large to be a record");
+  }
+}
+
+}  // namespace
+
+RecordStore::RecordStore(std::string path, Missing missing) : path_(std::move(path)) {
+  if (missing == Missing::create && ::mkdir(path_.c_str(), 0700) != 0 && errno != EEXIST) {
+    throw Error(fmt::format("creating state folder '{}'", path_), errno)
+        .hint("Choose another with --state-dir; its parent folder must exist.");
+  }
+  folder_.reset(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!folder_.valid()) {
+    if (errno == ENOENT && missing == Missing::ignore) return;
+    throw Error(fmt::format("opening state folder '{}'", path_), errno);
+  }
+  struct stat status{};
+  if (::fstat(folder_.get(), &status) != 0)
+    throw Error(fmt::format("looking at state folder '{}'", path_), errno);
+  const bool others_may_write = (status.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+  if (others_may_write || (status.st_uid != 0 && status.st_uid != ::geteuid())) {
+    throw Error(fmt::format("state folder '{}' could be changed by somebody else (owner {}, mode {:o})",
+                            path_, status.st_uid, status.st_mode & 07777U))
+        .hint("It must belong to root or to the caller, and nobody else may write to it: chmod 700.");
+  }
+}
+
+std::optional<bindings::Record> RecordStore::load(const std::string& id) const {
+  const std::string what = fmt::format("record '{}/{}'", path_, file_of(id));
+  if (!folder_.valid()) return std::nullopt;
+  const UniqueFd fd(
+      ::openat(folder_.get(), file_of(id).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!fd.valid()) {
+    if (errno == ENOENT) return std::nullopt;
+    throw Error("opening " + what, errno);
+  }
+  struct stat status{};
+  if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode))
+    throw Error(what + " is not a regular file");
+  try {
+    bindings::Record record = bindings::record_from_json(read_all(fd.get(), what));
+    if (record.id != id) throw Error(fmt::format("it is that of attachment '{}'", record.id));
+    return record;
+  } catch (Error& error) {
+    throw error.while_doing("reading " + what)
+        .hint("'podnic detach' removes a damaged record, and what carries its tag in the namespace.");
+  }
+}
+
+void RecordStore::save(const bindings::Record& record) const {
+  const std::string what = fmt::format("record '{}/{}'", path_, file_of(record.id));
+  const std::string temporary = fmt::format(".{}.{}.new", record.id, ::getpid());
+  const std::string text = bindings::record_to_json(record);
+  ::unlinkat(folder_.get(), temporary.c_str(), 0);  // of a process that had our number and died
+  const UniqueFd fd(
+      ::openat(folder_.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd.valid()) throw Error("creating " + what, errno);
+  try {
+    write_all(fd.get(), text, what);
+    if (::renameat(folder_.get(), temporary.c_str(), folder_.get(), file_of(record.id).c_str()) != 0) {
+      throw Error("putting in place " + what, errno);
+    }
+  } catch (...) {
+    ::unlinkat(folder_.get(), temporary.c_str(), 0);
+    throw;
+  }
+}
+
+void RecordStore::remove(const std::string& id) const {
+  if (folder_.valid() && ::unlinkat(folder_.get(), file_of(id).c_str(), 0) != 0 && errno != ENOENT) {
+    throw Error(fmt::format("removing record '{}/{}'", path_, file_of(id)), errno);
+  }
+}
+
+std::vector<std::string> RecordStore::ids() const {
+  std::vector<std::string> all;
+  if (!folder_.valid()) return all;
+  // A descriptor of its own: closedir() closes it, and reading moves its offset.
+  UniqueFd fd(::openat(folder_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(fd.valid() ? ::fdopendir(fd.get()) : nullptr, ::closedir);
+  if (!folder) throw Error(fmt::format("reading state folder '{}'", path_), errno);
+  static_cast<void>(fd.release());
+  while (const dirent* entry = ::readdir(folder.get())) {
+    const std::string_view name = entry->d_name;
+    if (!name.ends_with(suffix)) continue;
+    const std::string_view id = name.substr(0, name.size() - suffix.size());
+    if (bindings::check_id(id)) all.emplace_back(id);
+  }
+  std::ranges::sort(all);
+  return all;
+}
+
+}  // namespace podnic

@@ -1,0 +1,98 @@
+#include "attachment/site.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "netsetup/types/interface_name.h"
+
+namespace podnic {
+namespace {
+
+/// Longer than any attach takes: whoever holds the lock longer is stuck.
+constexpr int lock_seconds = 10;
+
+kernel::Netns open_netns(const std::string& path) {
+  return path.empty() ? kernel::Netns::current() : kernel::Netns::open(path);
+}
+
+}  // namespace
+
+Site::Site(const Place& place, Use use)
+    : netns(open_netns(place.netns)),
+      lock(use == Use::change ? netns.lock(lock_seconds) : UniqueFd()),
+      kernel(netns),
+      identity(netns.identity()) {}
+
+std::string Site::id_of(const Target& target) const {
+  if (!target.id.empty()) return target.id;
+  std::string id = fmt::format("{}-{}", identity.inode, target.interface);
+  // A name that cannot be part of an id is hashed, as one that is too long for a link name is.
+  if (!bindings::check_id(id))
+    id = fmt::format("{}-{}", identity.inode, hashed_interface_name("", target.interface));
+  return id;
+}
+
+model::NetState Site::observe(const model::NetState& wanted, const std::vector<std::string>& more) {
+  kernel::Watch watch{.sysctls = more, .tables = {}};
+  for (const auto& [key, value] : wanted.sysctls) watch.sysctls.push_back(key);
+  for (const auto& [name, table] : wanted.tables) watch.tables.push_back(name);
+  return kernel.observe(watch);
+}
+
+bindings::Design Site::design(const bindings::Request& request, const std::string& id, const dhcp::Dns& dns) {
+  const bindings::Binding& binding = bindings::find_binding(request.binding);
+  return binding.design({.request = request,
+                         .tag = bindings::tag_of(id),
+                         .observed = kernel.observe({.sysctls = binding.observes(request), .tables = {}}),
+                         .dns = dns});
+}
+
+void Site::converge(const model::Plan& plan, const model::NetState& wanted, const model::Ownership& ownership,
+                    const Progress& progress) {
+  const model::Actions actions{.observe = [&] { return observe(wanted); },
+                               .apply =
+                                   [&](const model::Step& step) {
+                                     kernel.apply(step);
+                                     if (progress) progress(step);
+                                   }};
+  model::converge(actions, plan, wanted, ownership);
+}
+
+bool is_alive(const bindings::Record& record) {
+  try {
+    return kernel::Netns::open(record.netns_path).identity() == record.netns;
+  } catch (const Error&) {
+    return false;  // the path leads nowhere, or to something else
+  }
+}
+
+std::optional<bindings::Record> load_record(const RecordStore& store, const std::string& id,
+                                            const Site& site) {
+  std::optional<bindings::Record> record = store.load(id);
+  if (!record || record->netns == site.identity) return record;
+  if (is_alive(*record)) {
+    throw Error(fmt::format("id '{}' is in use for the namespace '{}'", id, record->netns_path), 0,
+                ErrorKind::conflict)
+        .hint("Give this attachment another one with --id, or detach that one first.");
+  }
+  return std::nullopt;
+}
+
+model::Ownership ownership_of(const bindings::Record& record) {
+  model::Ownership ownership{.tag = bindings::tag_of(record.id), .unfinished = {}};
+  if (record.phase == bindings::Phase::attached) return ownership;
+  for (const auto& [name, link] : record.desired.links) {
+    if (link) ownership.unfinished.emplace(name, *link);
+  }
+  return ownership;
+}
+
+Place resolve(const Target& target, const Place& place, const RecordStore& store) {
+  if (!place.netns.empty() || target.id.empty()) return place;
+  const std::optional<bindings::Record> record = store.load(target.id);
+  if (!record || record->netns == kernel::Netns::current().identity()) return place;
+  return {.netns = record->netns_path, .state_dir = place.state_dir};
+}
+
+}  // namespace podnic

@@ -1,0 +1,55 @@
+// The place of work of one call: a namespace held open, locked, and its kernel.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "attachment/attachment.h"
+#include "attachment/record_store.h"
+
+namespace podnic {
+
+struct Site {
+  enum class Use { look, change };
+
+  /// Opens the place's namespace; with Use::change holds its lock.
+  Site(const Place& place, Use use);
+
+  kernel::Netns netns;
+  UniqueFd lock;  ///< taken before the kernel is looked at
+  kernel::Kernel kernel;
+  NetnsIdentity identity;
+
+  /// The id of an attachment that was given none: "INODE-INTERFACE".
+  [[nodiscard]] std::string id_of(const Target& target) const;
+
+  /// Observes what `wanted` speaks of, and `more` sysctls.
+  [[nodiscard]] model::NetState observe(const model::NetState& wanted,
+                                        const std::vector<std::string>& more = {});
+
+  /// Observes and designs. Throws what the binding throws.
+  [[nodiscard]] bindings::Design design(const bindings::Request& request, const std::string& id,
+                                        const dhcp::Dns& dns);
+
+  /// Applies the plan and observes again.
+  void converge(const model::Plan& plan, const model::NetState& wanted, const model::Ownership& ownership,
+                const Progress& progress);
+};
+
+/// The record of that id when it speaks of this very namespace. One of a namespace that has gone is as good
+/// as none; one of another that is alive is a conflict.
+std::optional<bindings::Record> load_record(const RecordStore& store, const std::string& id,
+                                            const Site& site);
+
+/// True when the record's path still leads to the record's namespace.
+bool is_alive(const bindings::Record& record);
+
+/// What an attachment may delete: tagged objects, and, until it is complete, links that it has created but
+/// may not have come to tag.
+model::Ownership ownership_of(const bindings::Record& record);
+
+/// An id without a namespace means the namespace that its record names.
+Place resolve(const Target& target, const Place& place, const RecordStore& store);
+
+}  // namespace podnic
