@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "bindings/record.h"
+#include "dhcp/sockets.h"
 #include "netsetup/kernel/kernel.h"
 #include "netsetup/model/converge.h"
 
@@ -74,6 +75,9 @@ std::vector<Status> show(const Place& place, bool everywhere);
 
 /// The record of an attachment that is there. Error when it is not.
 bindings::Record find_attachment(const Target& target, const Place& place);
+
+/// Opens, inside the namespace, the sockets through which the guest's address service answers.
+dhcp::Sockets open_service(const bindings::Record& record, const Place& place);
 
 /// Opens all queues of the attachment's tap, close-on-exec.
 std::vector<UniqueFd> open_tap_queues(const bindings::Record& record, const Place& place);

@@ -19,6 +19,11 @@ Record require_record(const RecordStore& store, const std::string& id, const Sit
   return *std::move(record);
 }
 
+/// The namespace of an attachment that was found or made at that place.
+kernel::Netns open_home(const Record& record, const Place& place) {
+  return kernel::Netns::open(place.netns.empty() ? record.netns_path : place.netns);
+}
+
 }  // namespace
 
 Record find_attachment(const Target& target, const Place& place) {
@@ -70,14 +75,19 @@ std::vector<Status> show(const Place& place, bool everywhere) {
   return all;
 }
 
+dhcp::Sockets open_service(const Record& record, const Place& place) {
+  dhcp::Sockets sockets;
+  open_home(record, place).run([&] { sockets = dhcp::open_sockets(record.leases); });
+  return sockets;
+}
+
 std::vector<UniqueFd> open_tap_queues(const Record& record, const Place& place) {
-  Site site({.netns = place.netns.empty() ? record.netns_path : place.netns, .state_dir = {}},
-            Site::Use::look);
   const auto tap = record.desired.links.find(record.guest.tap);
   if (tap == record.desired.links.end() || !tap->second || !tap->second->tap) {
     throw Error(fmt::format("attachment '{}' has no tap", record.id));
   }
-  return site.kernel.open_tap_queues(record.guest.tap, *tap->second->tap, record.guest.queues);
+  kernel::Kernel kernel(open_home(record, place));
+  return kernel.open_tap_queues(record.guest.tap, *tap->second->tap, record.guest.queues);
 }
 
 }  // namespace podnic

@@ -1,0 +1,148 @@
+// The `podnic` command: one of the places where errors are caught, and the only one here that prints.
+#include <fmt/format.h>
+#include <pthread.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "attachment/attachment.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "launcher/address_service.h"
+#include "launcher/supervise.h"
+
+namespace podnic::cli {
+namespace {
+
+constexpr int exit_done = 0;
+constexpr int exit_failed = 1;
+constexpr int exit_usage = 2;
+constexpr int exit_drifted = 3;
+
+void print(const std::string& text) {
+  fmt::print("{}", text);
+  if (std::fflush(stdout) != 0) throw Error("writing the output", errno);
+}
+
+void tell(std::string_view sentence) {
+  fmt::print(stderr, "podnic: {}\n", sentence);
+}
+
+int attach_command(const Invocation& invocation) {
+  const Attachment attachment = attach(invocation.request, invocation.place);
+  print(invocation.output == Output::json ? attachment_json(attachment) : attachment_text(attachment));
+  return exit_done;
+}
+
+int plan_command(const Invocation& invocation) {
+  const Attachment planned = plan(invocation.request, invocation.place);
+  switch (invocation.output) {
+    case Output::json:
+      print(plan_json(planned));
+      break;
+    case Output::text:
+      print(plan_text(planned));
+      break;
+    case Output::commands:
+      print(plan_commands(planned));
+      break;
+  }
+  return exit_done;
+}
+
+int detach_command(const Invocation& invocation) {
+  const bool found = detach(invocation.target, invocation.place);
+  if (invocation.output == Output::json) {
+    print(fmt::format("{{\"detached\": {}}}\n", found));
+  } else if (!found) {
+    print("nothing was attached\n");
+  }
+  return exit_done;
+}
+
+int check_command(const Invocation& invocation) {
+  const std::vector<model::Drift> drifts = check(invocation.target, invocation.place);
+  print(invocation.output == Output::json ? drifts_json(drifts) : drifts_text(drifts));
+  return drifts.empty() ? exit_done : exit_drifted;
+}
+
+int show_command(const Invocation& invocation) {
+  const std::vector<Status> all = show(invocation.place, !invocation.place_given);
+  print(invocation.output == Output::json ? status_json(all) : status_text(all));
+  return exit_done;
+}
+
+int serve_command(const Invocation& invocation) {
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, SIGTERM);
+  ::sigaddset(&set, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  const UniqueFd stop(::signalfd(-1, &set, SFD_CLOEXEC));
+  if (!stop.valid()) throw Error("opening a signalfd", errno);
+
+  const bindings::Record record = find_attachment(invocation.target, invocation.place);
+  launcher::serve(record.leases, open_service(record, invocation.place), invocation.sandbox,
+                  invocation.ready_fd, stop.get());
+  return exit_done;
+}
+
+int run_vm_command(const Invocation& invocation) {
+  return launcher::run({.request = invocation.request,
+                        .place = invocation.place,
+                        .command = invocation.vm_command,
+                        .append_qemu_arguments = invocation.append_qemu_arguments,
+                        .sandbox = invocation.sandbox,
+                        .report = tell,
+                        .attached = [&](const Attachment& attachment) {
+                          if (!invocation.output_given) return;
+                          print(invocation.output == Output::json ? attachment_json(attachment)
+                                                                  : attachment_text(attachment));
+                        }});
+}
+
+int dispatch(const Invocation& invocation) {
+  if (invocation.help) {
+    print(invocation.help_text);
+    return exit_done;
+  }
+  if (invocation.command == "attach") return attach_command(invocation);
+  if (invocation.command == "plan") return plan_command(invocation);
+  if (invocation.command == "detach") return detach_command(invocation);
+  if (invocation.command == "check") return check_command(invocation);
+  if (invocation.command == "show") return show_command(invocation);
+  if (invocation.command == "serve") return serve_command(invocation);
+  return run_vm_command(invocation);
+}
+
+int report(const Error& error, bool json, int exit_status) {
+  tell(error.what());
+  if (!error.hint_text().empty()) fmt::print(stderr, "hint: {}\n", error.hint_text());
+  if (json) fmt::print("{}", error_json(error));
+  return exit_status;
+}
+
+}  // namespace
+}  // namespace podnic::cli
+
+int main(int argc, char** argv) {
+  using namespace podnic;
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const bool json = cli::asks_for_json(arguments);
+  // What is wrong with the arguments alone is wrong usage; what does not fit the namespace is a failure.
+  int exit_status = cli::exit_usage;
+  try {
+    const cli::Invocation invocation = cli::parse_arguments(arguments);
+    exit_status = cli::exit_failed;
+    return cli::dispatch(invocation);
+  } catch (const Error& error) {
+    return cli::report(error, json, exit_status);
+  } catch (const std::exception& error) {
+    return cli::report(Error(error.what()), json, exit_status);
+  }
+}

@@ -1,0 +1,309 @@
+#include "cli/options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/program_options.hpp>
+#include <charconv>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <sstream>
+
+namespace podnic::cli {
+namespace {
+
+namespace po = boost::program_options;
+
+struct Command {
+  std::string_view name;
+  std::string_view synopsis;
+  std::string_view purpose;
+  bool takes_request = false;
+  Output default_output = Output::text;
+};
+
+constexpr std::array<Command, 7> commands{{
+    {"attach", "podnic attach [flags]",
+     "Wires a guest NIC in a pod's network namespace and prints what the VM needs.", true, Output::json},
+    {"detach", "podnic detach [flags]", "Takes the wiring away; the namespace is as it was before.", false,
+     Output::text},
+    {"check", "podnic check [flags]",
+     "Compares the namespace with what attach made: exit status 0, or 3 and a line for each difference.",
+     false, Output::text},
+    {"plan", "podnic plan [flags]", "Shows what attach would do; changes nothing.", true, Output::json},
+    {"show", "podnic show [flags]",
+     "Lists attachments with state, addresses and counters: those of --netns or --pid, else all of the state "
+     "folder.",
+     false, Output::text},
+    {"serve", "podnic serve [flags]", "Answers the guest's DHCP requests until SIGTERM.", false,
+     Output::text},
+    {"run", "podnic run [flags] -- qemu-system-x86_64 ...",
+     "Attaches, serves, starts the VM on the tap, and detaches when it has ended; exits with its status.",
+     true, Output::text},
+}};
+
+[[noreturn]] void refuse(const std::string& sentence, const std::string& hint = {}) {
+  throw Error(sentence, 0, ErrorKind::bad_request).hint(hint);
+}
+
+std::string overview() {
+  std::string text =
+      "podnic wires a virtual machine's NIC inside a Kubernetes pod's network namespace.\n\nCommands:\n";
+  for (const Command& command : commands) text += fmt::format("  {:8}{}\n", command.name, command.purpose);
+  return text +
+         "\n'podnic COMMAND --help' tells a command's flags; 'podnic --version' the version.\n"
+         "Exit status: 0 done, 1 failed, 2 wrong usage, 3 drifted.\n";
+}
+
+po::options_description common_flags() {
+  po::options_description flags("Where");
+  flags.add_options()                                                                                     //
+      ("netns", po::value<std::string>(), "path of the network namespace")                                //
+      ("pid", po::value<pid_t>(), "a process in the network namespace")                                   //
+      ("interface", po::value<std::string>(), "the pod NIC (default eth0)")                               //
+      ("id", po::value<std::string>(), "name of the attachment (default: from namespace and interface)")  //
+      ("state-dir", po::value<std::string>()->default_value("/run/podnic"), "folder of the records")      //
+      ("config", po::value<std::string>(),
+       "JSON file with the request, '-': standard input; flags beat it")         //
+      ("output", po::value<std::string>(), "json or text; plan: also commands")  //
+      ("help,h", "print this");
+  return flags;
+}
+
+po::options_description request_flags() {
+  po::options_description flags("The guest NIC");
+  flags.add_options()                                                                                       //
+      ("binding", po::value<std::string>(), "how the guest is bound to the pod NIC (default masquerade)")   //
+      ("topology", po::value<std::string>(), "where the gateway addresses live: tap (default) or bridge")   //
+      ("tap", po::value<std::string>(), "name of the tap (default tap-INTERFACE)")                          //
+      ("tap-owner", po::value<std::string>(), "UID[:GID] that may open the tap without capabilities")       //
+      ("queues", po::value<unsigned>(), "queues of the tap (default 1)")                                    //
+      ("mac", po::value<std::string>(), "MAC address of the guest (default: the pod NIC's)")                //
+      ("mtu", po::value<std::uint32_t>(), "MTU of the guest in bytes (default: the pod NIC's)")             //
+      ("guest-cidr4", po::value<std::string>(), "IPv4 network of gateway and guest (default 10.0.2.0/24)")  //
+      ("guest-cidr6", po::value<std::string>(),
+       "IPv6 network of gateway and guest (default fd10:0:2::/120)")  //
+      ("port", po::value<std::vector<std::string>>(),
+       "forwarded port, repeatable: 80/tcp, 8000-8100/udp, 8080:80/tcp (pod port:guest port); none: all")  //
+      ("hostname", po::value<std::string>(), "host name that the guest is told")                           //
+      ("resolv-conf", po::value<std::string>(),
+       "the pod's resolver configuration (default /etc/resolv.conf)");
+  return flags;
+}
+
+po::options_description service_flags() {
+  po::options_description flags("The address service");
+  flags.add_options()("user", po::value<std::string>(), "unprivileged user to serve as (default nobody)");
+  return flags;
+}
+
+po::options_description own_flags(std::string_view command) {
+  po::options_description flags(fmt::format("Of {}", command));
+  if (command == "serve") {
+    flags.add_options()("ready-fd", po::value<int>(),
+                        "descriptor that gets one newline when requests are answered");
+  } else if (command == "run") {
+    flags.add_options()("vmm", po::value<std::string>(),
+                        "qemu (default): append -netdev and -device to the command; none: append nothing");
+  }
+  return flags;
+}
+
+std::string read_config(const std::string& path) {
+  if (path == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  std::ifstream file(path);
+  if (!file) throw Error(fmt::format("opening configuration '{}'", path), errno);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+template <typename T>
+T understand(Parsed<T> parsed, std::string_view flag) {
+  if (!parsed) refuse(fmt::format("--{}: {}", flag, parsed.error().message));
+  return *std::move(parsed);
+}
+
+std::uint32_t parse_user_id(std::string_view text, std::string_view flag) {
+  std::uint32_t id = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error != std::errc{} || stop != text.data() + text.size() || id == 0xffffffff) {
+    refuse(fmt::format("--{}: '{}' is not a numeric id", flag, text), "Write UID or UID:GID, as 107:107.");
+  }
+  return id;
+}
+
+class Flags {
+ public:
+  explicit Flags(const po::variables_map& values) : values_(values) {}
+
+  template <typename T>
+  std::optional<T> get(const std::string& name) const {
+    return values_.count(name) == 0 ? std::nullopt : std::optional(values_[name].as<T>());
+  }
+  template <typename T, typename Field>
+  void take(const std::string& name, Field& field) const {
+    if (const auto value = get<T>(name)) field = *value;
+  }
+
+ private:
+  const po::variables_map& values_;
+};
+
+void read_request(const Flags& flags, bindings::Request& request) {
+  flags.take<std::string>("binding", request.binding);
+  if (const auto topology = flags.get<std::string>("topology")) {
+    if (*topology != "tap" && *topology != "bridge") refuse("--topology must be tap or bridge");
+    request.topology = *topology == "tap" ? bindings::Topology::tap : bindings::Topology::bridge;
+  }
+  flags.take<std::string>("tap", request.tap.name);
+  if (const auto owner = flags.get<std::string>("tap-owner")) {
+    const std::size_t colon = owner->find(':');
+    request.tap.uid = parse_user_id(std::string_view(*owner).substr(0, colon), "tap-owner");
+    request.tap.gid.reset();
+    if (colon != std::string::npos) {
+      request.tap.gid = parse_user_id(std::string_view(*owner).substr(colon + 1), "tap-owner");
+    }
+  }
+  flags.take<unsigned>("queues", request.tap.queues);
+  if (const auto mac = flags.get<std::string>("mac"))
+    request.mac = understand(MacAddress::parse(*mac), "mac");
+  flags.take<std::uint32_t>("mtu", request.mtu);
+  if (const auto cidr = flags.get<std::string>("guest-cidr4")) {
+    request.guest_cidr4 = understand(IpPrefix::parse(*cidr), "guest-cidr4");
+  }
+  if (const auto cidr = flags.get<std::string>("guest-cidr6")) {
+    request.guest_cidr6 = understand(IpPrefix::parse(*cidr), "guest-cidr6");
+  }
+  if (const auto ports = flags.get<std::vector<std::string>>("port")) {
+    request.ports.clear();
+    for (const std::string& port : *ports) {
+      request.ports.push_back(understand(bindings::PortForward::parse(port), "port"));
+    }
+  }
+  flags.take<std::string>("hostname", request.hostname);
+  flags.take<std::string>("resolv-conf", request.resolv_conf);
+}
+
+void read_place(const Flags& flags, Invocation& invocation) {
+  const auto netns = flags.get<std::string>("netns");
+  const auto pid = flags.get<pid_t>("pid");
+  if (netns && pid) refuse("--netns and --pid exclude each other");
+  if (netns) invocation.place.netns = *netns;
+  if (pid) invocation.place.netns = fmt::format("/proc/{}/ns/net", *pid);
+  if (netns && netns->empty()) refuse("--netns is empty");
+  invocation.place_given = netns || pid;
+  flags.take<std::string>("state-dir", invocation.place.state_dir);
+}
+
+void read_output(const Flags& flags, const Command& command, Invocation& invocation) {
+  invocation.output = command.default_output;
+  const auto output = flags.get<std::string>("output");
+  if (!output) return;
+  invocation.output_given = true;
+  if (*output == "json") {
+    invocation.output = Output::json;
+  } else if (*output == "text") {
+    invocation.output = Output::text;
+  } else if (*output == "commands" && command.name == "plan") {
+    invocation.output = Output::commands;
+  } else {
+    refuse(fmt::format("--output '{}' is not known to {}", *output, command.name),
+           "It is json or text; plan also knows commands.");
+  }
+}
+
+const Command& find_command(const std::string& name) {
+  const auto* found = std::ranges::find(commands, name, &Command::name);
+  if (found != commands.end()) return *found;
+  std::vector<std::string_view> names;
+  for (const Command& command : commands) names.push_back(command.name);
+  refuse(fmt::format("there is no command '{}'", name),
+         fmt::format("The commands are: {}.", fmt::join(names, ", ")));
+}
+
+}  // namespace
+
+bool asks_for_json(const std::vector<std::string>& arguments) {
+  for (std::size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
+    if (arguments[i] == "--output=json") return true;
+    if (arguments[i] == "--output" && i + 1 < arguments.size() && arguments[i + 1] == "json") return true;
+  }
+  return false;
+}
+
+Invocation parse_arguments(const std::vector<std::string>& arguments) {
+  Invocation invocation;
+  if (arguments.empty()) refuse("a command is missing", "'podnic --help' lists them.");
+  invocation.command = arguments.front();
+  if (invocation.command == "--help" || invocation.command == "-h" || invocation.command == "help") {
+    invocation.help = true;
+    invocation.help_text = overview();
+    return invocation;
+  }
+  if (invocation.command == "--version") {
+    invocation.help = true;
+    invocation.help_text = "podnic " PODNIC_VERSION "\n";
+    return invocation;
+  }
+  const Command& command = find_command(invocation.command);
+  auto end = arguments.end();
+  if (command.name == "run") {
+    end = std::ranges::find(arguments, "--");
+    if (end != arguments.end()) invocation.vm_command.assign(std::next(end), arguments.end());
+  }
+
+  po::options_description all(fmt::format("Usage: {}\n\n{}\n", command.synopsis, command.purpose));
+  if (command.takes_request) all.add(request_flags());
+  if (command.name == "serve" || command.name == "run") all.add(service_flags()).add(own_flags(command.name));
+  all.add(common_flags());
+  po::variables_map values;
+  try {
+    // Whole names only: an abbreviation would change its meaning when a flag joins.
+    const int style = po::command_line_style::unix_style ^ po::command_line_style::allow_guessing;
+    po::store(po::command_line_parser({std::next(arguments.begin()), end})
+                  .options(all)
+                  .positional({})
+                  .style(style)
+                  .run(),
+              values);
+  } catch (const po::error& error) {
+    refuse(error.what(), fmt::format("'podnic {} --help' lists the flags.", command.name));
+  }
+  if (values.count("help") != 0) {
+    std::ostringstream text;
+    text << all;
+    invocation.help = true;
+    invocation.help_text = text.str();
+    return invocation;
+  }
+
+  const Flags flags(values);
+  read_output(flags, command, invocation);
+  read_place(flags, invocation);
+  if (const auto config = flags.get<std::string>("config")) {
+    invocation.request = while_doing(fmt::format("reading configuration '{}'", *config), [&] {
+      return bindings::request_from_json(read_config(*config), bindings::Request{});
+    });
+  }
+  flags.take<std::string>("interface", invocation.request.interface);
+  flags.take<std::string>("id", invocation.request.id);
+  read_request(flags, invocation.request);
+  bindings::validate(invocation.request);
+  invocation.target = {.id = invocation.request.id, .interface = invocation.request.interface};
+
+  flags.take<int>("ready-fd", invocation.ready_fd);
+  if (const auto user = flags.get<std::string>("user")) invocation.sandbox.user = dhcp::find_user(*user);
+  if (const auto vmm = flags.get<std::string>("vmm")) {
+    if (*vmm != "qemu" && *vmm != "none") refuse("--vmm must be qemu or none");
+    invocation.append_qemu_arguments = *vmm == "qemu";
+  }
+  if (command.name == "run" && invocation.vm_command.empty()) {
+    refuse("the VM's command is missing", "Write it after --: podnic run [flags] -- qemu-system-x86_64 ...");
+  }
+  return invocation;
+}
+
+}  // namespace podnic::cli

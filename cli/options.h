@@ -1,0 +1,40 @@
+// The command line: what was asked for, checked, in one value.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "attachment/attachment.h"
+#include "dhcp/sandbox.h"
+
+namespace podnic::cli {
+
+enum class Output { json, text, commands };
+
+struct Invocation {
+  std::string command;
+  bool help = false;
+  std::string help_text;
+
+  bindings::Request request;  ///< --config with the flags over it
+  Place place;
+  Target target;
+  bool place_given = false;  ///< --netns or --pid
+  Output output = Output::text;
+  bool output_given = false;
+
+  int ready_fd = -1;                    ///< serve
+  dhcp::SandboxOptions sandbox;         ///< serve, run
+  bool append_qemu_arguments = true;    ///< run
+  std::vector<std::string> vm_command;  ///< run: what stands after "--"
+};
+
+/// Reads the arguments without the program's name. Throws Error(bad_request) for wrong usage.
+Invocation parse_arguments(const std::vector<std::string>& arguments);
+
+/// Whether the arguments ask for JSON, as far as that can be said without understanding them: for errors in
+/// them.
+bool asks_for_json(const std::vector<std::string>& arguments);
+
+}  // namespace podnic::cli

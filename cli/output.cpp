@@ -1,0 +1,160 @@
+#include "cli/output.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "bindings/json.h"
+#include "netsetup/model/step.h"
+
+namespace podnic::cli {
+namespace {
+
+using bindings::Json;
+using bindings::Record;
+
+std::string print(const Json& json) {
+  return json.dump(2) + "\n";
+}
+
+Json result_json(const Record& record) {
+  const bindings::TapRequest& tap = record.request.tap;
+  const auto id = [](const std::optional<std::uint32_t>& number) {
+    return number ? Json(*number) : Json(nullptr);
+  };
+  return {{"id", record.id},
+          {"binding", record.request.binding},
+          {"netns", record.netns_path},
+          {"interface", record.request.interface},
+          {"tap",
+           {{"name", record.guest.tap},
+            {"queues", record.guest.queues},
+            {"uid", id(tap.uid)},
+            {"gid", id(tap.gid)}}},
+          {"bridge", record.bridge.empty() ? Json(nullptr) : Json{{"name", record.bridge}}},
+          {"guest", bindings::to_json(record.guest)}};
+}
+
+std::string join_prefixes(const std::vector<IpPrefix>& prefixes) {
+  std::string text;
+  for (const IpPrefix& prefix : prefixes) text += (text.empty() ? "" : " ") + prefix.to_string();
+  return text;
+}
+
+std::string join_gateways(const bindings::GuestNic& guest) {
+  std::string text;
+  for (const auto& gateway : {guest.gateway4, guest.gateway6}) {
+    if (gateway) text += (text.empty() ? "" : " ") + gateway->to_string();
+  }
+  return text;
+}
+
+std::string record_text(const Record& record) {
+  std::string tap = fmt::format("{} ({} queue{})", record.guest.tap, record.guest.queues,
+                                record.guest.queues == 1 ? "" : "s");
+  if (!record.bridge.empty()) tap += fmt::format(" on bridge {}", record.bridge);
+  return fmt::format(
+      "attachment {}\n  pod NIC    {} ({})\n  namespace  {}\n  tap        {}\n  guest      {} mac {} mtu {}\n"
+      "  gateway    {}\n",
+      record.id, record.request.interface, record.request.binding, record.netns_path, tap,
+      join_prefixes(record.guest.addresses), record.guest.mac.to_string(), record.guest.mtu,
+      join_gateways(record.guest));
+}
+
+std::string_view state_of(const Status& status) {
+  return status.netns_alive ? name_of(status.record.phase) : "namespace gone";
+}
+
+}  // namespace
+
+std::string attachment_json(const Attachment& attachment) {
+  Json json = result_json(attachment.record);
+  json["notes"] = attachment.notes;
+  return print(json);
+}
+
+std::string attachment_text(const Attachment& attachment) {
+  std::string text = record_text(attachment.record);
+  for (const std::string& note : attachment.notes) text += fmt::format("  note       {}\n", note);
+  return text;
+}
+
+std::string plan_json(const Attachment& plan) {
+  Json steps = Json::array();
+  for (const model::Step& step : plan.steps) {
+    steps.push_back({{"step", model::describe(step)}, {"commands", model::render_commands(step)}});
+  }
+  return print({{"steps", std::move(steps)}, {"result", result_json(plan.record)}, {"notes", plan.notes}});
+}
+
+std::string plan_text(const Attachment& plan) {
+  std::string text;
+  for (const model::Step& step : plan.steps) text += model::describe(step) + "\n";
+  return text.empty() ? "nothing to do\n" : text;
+}
+
+std::string plan_commands(const Attachment& plan) {
+  std::string text;
+  for (const model::Step& step : plan.steps) {
+    for (const std::string& command : model::render_commands(step)) text += command + "\n";
+  }
+  return text;
+}
+
+std::string drifts_json(const std::vector<model::Drift>& drifts) {
+  Json all = Json::array();
+  for (const model::Drift& drift : drifts) {
+    all.push_back({{"what", drift.what}, {"expected", drift.expected}, {"found", drift.found}});
+  }
+  return print({{"drifts", std::move(all)}});
+}
+
+std::string drifts_text(const std::vector<model::Drift>& drifts) {
+  std::string text;
+  for (const model::Drift& drift : drifts) {
+    text += fmt::format("{}: expected {}, found {}\n", drift.what, drift.expected, drift.found);
+  }
+  return text;
+}
+
+std::string status_json(const std::vector<Status>& all) {
+  Json list = Json::array();
+  for (const Status& status : all) {
+    Json one = result_json(status.record);
+    one["state"] = state_of(status);
+    if (status.tap) {
+      one["counters"] = {{"fromGuest",
+                          {{"packets", status.tap->rx_packets},
+                           {"bytes", status.tap->rx_bytes},
+                           {"dropped", status.tap->rx_dropped}}},
+                         {"toGuest",
+                          {{"packets", status.tap->tx_packets},
+                           {"bytes", status.tap->tx_bytes},
+                           {"dropped", status.tap->tx_dropped}}}};
+    }
+    list.push_back(std::move(one));
+  }
+  return print({{"attachments", std::move(list)}});
+}
+
+std::string status_text(const std::vector<Status>& all) {
+  std::string text;
+  for (const Status& status : all) {
+    text += record_text(status.record) + fmt::format("  state      {}\n", state_of(status));
+    if (!status.tap) continue;
+    text += fmt::format(
+        "  from guest {} packets, {} bytes, {} dropped\n  to guest   {} packets, {} bytes, {} dropped\n",
+        status.tap->rx_packets, status.tap->rx_bytes, status.tap->rx_dropped, status.tap->tx_packets,
+        status.tap->tx_bytes, status.tap->tx_dropped);
+  }
+  return text.empty() ? "no attachments\n" : text;
+}
+
+std::string error_json(const Error& error) {
+  return print({{"error",
+                 {{"message", error.what()},
+                  {"errno", error.error_number()},
+                  {"kernel", error.kernel_text()},
+                  {"hint", error.hint_text()}}}});
+}
+
+}  // namespace podnic::cli

@@ -1,0 +1,52 @@
+#include "launcher/descriptors.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <vector>
+
+#include "netsetup/types/error.h"
+
+namespace podnic::launcher {
+
+std::pair<UniqueFd, UniqueFd> make_pipe() {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw Error("creating a pipe", errno);
+  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+void close_all_but(std::span<const int> kept) {
+  std::vector<unsigned> sorted;
+  for (const int fd : kept) {
+    if (fd >= 0) sorted.push_back(static_cast<unsigned>(fd));
+  }
+  std::ranges::sort(sorted);
+  unsigned from = 0;
+  for (const unsigned fd : sorted) {
+    if (fd > from) ::close_range(from, fd - 1, 0);
+    from = fd + 1;
+  }
+  ::close_range(from, ~0U, 0);
+}
+
+void inherit_only(std::span<const int> inherited) {
+  if (::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) != 0) {
+    throw Error("marking descriptors close-on-exec", errno);
+  }
+  for (const int fd : inherited) {
+    if (::fcntl(fd, F_SETFD, 0) != 0) throw Error("handing on a descriptor", errno);
+  }
+}
+
+void end_with_parent(int signal) {
+  const pid_t parent = ::getppid();
+  ::prctl(PR_SET_PDEATHSIG, signal);
+  if (::getppid() != parent) ::_exit(1);
+}
+
+}  // namespace podnic::launcher

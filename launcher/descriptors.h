@@ -1,0 +1,23 @@
+// Descriptors and signals around fork and exec.
+#pragma once
+
+#include <span>
+#include <utility>
+
+#include "netsetup/types/unique_fd.h"
+
+namespace podnic::launcher {
+
+/// A close-on-exec pipe: read end, write end.
+std::pair<UniqueFd, UniqueFd> make_pipe();
+
+/// Closes every descriptor of the process but `kept`.
+void close_all_but(std::span<const int> kept);
+
+/// Lets a program inherit standard input, output and error and `inherited`, and nothing else.
+void inherit_only(std::span<const int> inherited);
+
+/// Sends this child `signal` when its parent ends; ends it at once when that has happened already.
+void end_with_parent(int signal);
+
+}  // namespace podnic::launcher

@@ -1,0 +1,16 @@
+// The arguments that give QEMU the guest NIC.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bindings/binding.h"
+
+namespace podnic::launcher {
+
+/// "-netdev tap,id=podnic0,fds=3:4 -device virtio-net-pci,...": pure. `queue_fds` are the numbers of the
+/// tap's queues in the QEMU process; more than one makes the device multi-queue.
+std::vector<std::string> qemu_arguments(const bindings::GuestNic& guest, std::span<const int> queue_fds);
+
+}  // namespace podnic::launcher
