@@ -1,7 +1,8 @@
 // The kernel of one network namespace: the only place where anything is read or changed.
 //
-// A Kernel opens its descriptors inside the namespace once (see netns.h) and works from outside ever after. Every
-// method is one or a few system calls; every Error names the object and carries the kernel's extended-ack text.
+// A Kernel opens its descriptors inside the namespace once (see netns.h) and works from outside ever after.
+// Every method is one or a few system calls; every Error names the object and carries the kernel's
+// extended-ack text.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,8 @@ struct Watch {
 
 class Kernel {
  public:
-  /// Opens the namespace's rtnetlink and netfilter sockets and its /proc/sys. Error: no such right, or no such thing.
+  /// Opens the namespace's rtnetlink and netfilter sockets and its /proc/sys. Error: no such right, or no
+  /// such thing.
   explicit Kernel(const Netns& netns);
   ~Kernel();
   Kernel(Kernel&&) noexcept;
@@ -48,13 +50,13 @@ class Kernel {
   [[nodiscard]] std::vector<std::string> tables_of(const std::string& tag);
   [[nodiscard]] std::map<std::string, LinkStats> link_stats();
 
-  /// What must hold before the first change can succeed, each with its own sentence: CAP_NET_ADMIN over the namespace,
-  /// and, where a tap is to be created, a usable /dev/net/tun.
+  /// What must hold before the first change can succeed, each with its own sentence: CAP_NET_ADMIN over the
+  /// namespace, and, where a tap is to be created, a usable /dev/net/tun.
   void check_prerequisites(bool needs_tap);
 
   /// Opens `count` queues of an existing tap, close-on-exec, for a VM to inherit.
-  [[nodiscard]] std::vector<UniqueFd> open_tap_queues(const std::string& name, const model::TapOptions& options,
-                                                      unsigned count);
+  [[nodiscard]] std::vector<UniqueFd> open_tap_queues(const std::string& name,
+                                                      const model::TapOptions& options, unsigned count);
 
  private:
   struct Impl;

@@ -1,0 +1,124 @@
+#include "netsetup/kernel/kernel.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "netsetup/kernel/nftables.h"
+#include "netsetup/kernel/rtnetlink.h"
+#include "netsetup/kernel/sysctl.h"
+#include "netsetup/kernel/tap.h"
+
+namespace podnic::kernel {
+namespace {
+
+// A kernel without nf_tables may still be asked for all else.
+using MaybeSocket = std::expected<NetlinkSocket, int>;
+
+}  // namespace
+
+struct Kernel::Impl {
+  Netns netns;
+  MaybeSocket route = std::unexpected(0);
+  MaybeSocket netfilter = std::unexpected(0);
+  UniqueFd sysctls;
+
+  explicit Impl(Netns where) : netns(std::move(where)) {
+    netns.run([this] {
+      route = NetlinkSocket::open(NETLINK_ROUTE);
+      netfilter = NetlinkSocket::open(NETLINK_NETFILTER);
+      sysctls = open_sysctls();
+    });
+    if (!route) throw Error("opening an rtnetlink socket", route.error());
+  }
+
+  NetlinkSocket& nftables() {
+    if (netfilter) return *netfilter;
+    throw Error("opening a netfilter socket", netfilter.error())
+        .hint(
+            "The kernel has no nftables: CONFIG_NETFILTER_NETLINK and CONFIG_NF_TABLES (module nf_tables).");
+  }
+
+  void make(const std::string& action, const model::CreateLink& step) {
+    if (step.link.tap) return create_tap(netns, *route, action, step);
+    if (step.link.kind == "bridge") return rtnetlink::create_bridge(*route, action, step);
+    throw Error(fmt::format("{}: only bridges and taps can be created, not '{}'", action, step.link.kind), 0,
+                ErrorKind::bad_request);
+  }
+  void make(const std::string& action, const model::DeleteLink& step) {
+    rtnetlink::delete_link(*route, action, step.name);
+  }
+  void make(const std::string& action, const model::SetLink& step) {
+    rtnetlink::set_link(*route, action, step);
+  }
+  void make(const std::string& action, const model::AddAddress& step) {
+    rtnetlink::add_address(*route, action, step);
+  }
+  void make(const std::string& action, const model::DeleteAddress& step) {
+    rtnetlink::delete_address(*route, action, step);
+  }
+  void make(const std::string& action, const model::SetSysctl& step) {
+    write_sysctl(sysctls, action, step.key, step.value);
+  }
+  void make(const std::string&, const model::ReplaceTable& step) {
+    nftables::replace_table(nftables(), step);
+  }
+  void make(const std::string&, const model::DeleteTable& step) { nftables::delete_table(nftables(), step); }
+};
+
+Kernel::Kernel(const Netns& netns) : impl_(std::make_unique<Impl>(netns.duplicate())) {}
+Kernel::~Kernel() = default;
+Kernel::Kernel(Kernel&&) noexcept = default;
+Kernel& Kernel::operator=(Kernel&&) noexcept = default;
+
+model::NetState Kernel::observe(const Watch& watch) {
+  model::NetState state;
+  rtnetlink::observe(*impl_->route, state);
+  for (const std::string& key : watch.sysctls) state.sysctls[key] = read_sysctl(key);
+  for (const std::string& name : watch.tables)
+    state.tables[name] = nftables::read_table(impl_->nftables(), name);
+  return state;
+}
+
+void Kernel::apply(const model::Step& step) {
+  const std::string action = model::describe(step);
+  try {
+    std::visit([&](const auto& one) { impl_->make(action, one); }, step);
+  } catch (Error& error) {
+    if (error.error_number() == EPERM && error.hint_text().empty())
+      error.hint(
+          "This needs CAP_NET_ADMIN over the network namespace: run as root, or give the container "
+          "NET_ADMIN.");
+    throw;
+  }
+}
+
+std::optional<std::string> Kernel::read_sysctl(const std::string& key) {
+  return kernel::read_sysctl(impl_->sysctls, key);
+}
+
+std::vector<std::string> Kernel::tables_of(const std::string& tag) {
+  return nftables::tables_of(impl_->nftables(), tag);
+}
+
+std::map<std::string, LinkStats> Kernel::link_stats() {
+  return rtnetlink::link_stats(*impl_->route);
+}
+
+void Kernel::check_prerequisites(bool needs_tap) {
+  if (const auto refusal = rtnetlink::ask_for_net_admin(*impl_->route)) {
+    Error error = refusal->error("asking for the right to change the network namespace");
+    error.hint(
+        "This needs CAP_NET_ADMIN over the network namespace: run as root, or give the container NET_ADMIN.");
+    throw error;
+  }
+  if (needs_tap) check_tun_device();
+}
+
+std::vector<UniqueFd> Kernel::open_tap_queues(const std::string& name, const model::TapOptions& options,
+                                              unsigned count) {
+  return kernel::open_tap_queues(impl_->netns, name, options, count);
+}
+
+}  // namespace podnic::kernel

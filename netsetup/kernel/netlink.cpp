@@ -1,0 +1,185 @@
+#include "netsetup/kernel/netlink.h"
+
+#include <libmnl/libmnl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace podnic::kernel {
+namespace {
+
+constexpr std::size_t receive_size = 64 * 1024;
+
+[[noreturn]] void throw_errno(const char* action) {
+  throw Error(action, errno);
+}
+
+// The answer to one message: nullopt is an acknowledgement. NLMSG_ERROR carries the errno and, behind the
+// header of the request (its payload is left out: NETLINK_CAP_ACK), attributes; NLMSG_DONE carries an errno
+// and attributes.
+std::optional<Refusal> refusal_in(const nlmsghdr& message) {
+  const std::size_t skip = message.nlmsg_type == NLMSG_ERROR ? sizeof(nlmsgerr) : sizeof(int);
+  const int error_number = -header_of<int>(message);
+  if (error_number <= 0) return std::nullopt;
+  Refusal refusal{error_number, {}, message.nlmsg_seq};
+  if ((message.nlmsg_flags & NLM_F_ACK_TLVS) != 0) {
+    each_attribute(attributes_of(message, skip), [&](int type, ByteView payload) {
+      if (type == NLMSGERR_ATTR_MSG) refusal.kernel_text = text_in(payload);
+    });
+  }
+  return refusal;
+}
+
+// Calls visit(message) for each message of a datagram until it returns false.
+template <typename Visit>
+void each_message(ByteView datagram, Visit&& visit) {
+  const auto* message = reinterpret_cast<const nlmsghdr*>(datagram.data());
+  int rest = static_cast<int>(datagram.size());
+  while (mnl_nlmsg_ok(message, rest)) {
+    if (!visit(*message)) return;
+    message = mnl_nlmsg_next(message, &rest);
+  }
+}
+
+}  // namespace
+
+Message::Message(std::uint16_t type, unsigned flags, const void* header, std::size_t size) {
+  nlmsghdr* message = mnl_nlmsg_put_header(buffer_.data());
+  message->nlmsg_type = type;
+  message->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+  std::memcpy(mnl_nlmsg_put_extra_header(message, size), header, size);
+}
+
+void Message::put(unsigned type, ByteView payload) {
+  if (!mnl_attr_put_check(&header(), buffer_.size(), static_cast<std::uint16_t>(type), payload.size(),
+                          payload.data()))
+    throw Error("building a netlink request: a name or text is too long", 0, ErrorKind::bad_request);
+}
+
+void Message::put_text(unsigned type, std::string_view text) {
+  const std::string terminated(text);
+  put(type, {reinterpret_cast<const std::uint8_t*>(terminated.c_str()), terminated.size() + 1});
+}
+
+void Message::nest(unsigned type, const std::function<void()>& body) {
+  put(type | NLA_F_NESTED, {});
+  nlattr* start = reinterpret_cast<nlattr*>(buffer_.data() + header().nlmsg_len - sizeof(nlattr));
+  body();
+  mnl_attr_nest_end(&header(), start);
+}
+
+std::expected<NetlinkSocket, int> NetlinkSocket::open(int protocol) {
+  UniqueFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
+  if (!fd.valid()) return std::unexpected(errno);
+  return NetlinkSocket(std::move(fd));
+}
+
+NetlinkSocket::NetlinkSocket(UniqueFd fd)
+    : fd_(std::move(fd)), buffer_(std::make_unique_for_overwrite<std::uint8_t[]>(receive_size)) {
+  // Error texts; errors without a copy of the refused request; dumps that refuse what they would not filter
+  // by. Kernels before 4.12, 4.3 and 4.20 do without.
+  const int on = 1;
+  for (const int option : {NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK})
+    ::setsockopt(fd_.get(), SOL_NETLINK, option, &on, sizeof(on));
+}
+
+void NetlinkSocket::make_room_to_send(std::size_t size) {
+  int room = 0;
+  socklen_t length = sizeof(room);
+  ::getsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUF, &room, &length);
+  if (size + 4096 < static_cast<std::size_t>(room)) return;
+  const int wanted = static_cast<int>(size + 4096);
+  // Without CAP_NET_ADMIN over the namespace there is a limit, net.core.wmem_max.
+  if (::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &wanted, sizeof(wanted)) < 0)
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUF, &wanted, sizeof(wanted));
+}
+
+void NetlinkSocket::send(ByteView bytes) {
+  if (bytes.size() > 64UL * 1024) make_room_to_send(bytes.size());
+  sockaddr_nl kernel{};
+  kernel.nl_family = AF_NETLINK;
+  while (::sendto(fd_.get(), bytes.data(), bytes.size(), 0, reinterpret_cast<const sockaddr*>(&kernel),
+                  sizeof(kernel)) < 0)
+    if (errno != EINTR) throw_errno("sending a netlink request");
+}
+
+ByteView NetlinkSocket::receive(bool wait) {
+  iovec part{buffer_.get(), receive_size};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  for (;;) {
+    const ssize_t size = ::recvmsg(fd_.get(), &header, wait ? 0 : MSG_DONTWAIT);
+    if (size >= 0) {
+      if ((header.msg_flags & MSG_TRUNC) != 0) throw Error("reading a netlink answer of over 64 KiB");
+      return {buffer_.get(), static_cast<std::size_t>(size)};
+    }
+    if (!wait && errno == EAGAIN) return {};
+    if (errno != EINTR) throw_errno("reading a netlink answer");
+  }
+}
+
+std::optional<Refusal> NetlinkSocket::request(Message& message) {
+  message.header().nlmsg_seq = ++sequence_;
+  message.header().nlmsg_flags |= NLM_F_ACK;
+  return transact(message.bytes(), sequence_);
+}
+
+std::optional<Refusal> NetlinkSocket::transact(ByteView batch, std::uint32_t last) {
+  send(batch);
+  std::optional<Refusal> refusal;
+  bool acknowledged = false;
+  for (ByteView datagram = receive(false); !datagram.empty(); datagram = receive(false)) {
+    each_message(datagram, [&](const nlmsghdr& message) {
+      if (message.nlmsg_type != NLMSG_ERROR) return true;
+      auto found = refusal_in(message);
+      if (!found) acknowledged = acknowledged || message.nlmsg_seq == last;
+      // What follows a refused message is often refused only because of it.
+      else if (!refusal || found->sequence < refusal->sequence)
+        refusal = std::move(found);
+      return true;
+    });
+  }
+  if (!refusal && !acknowledged) throw Error("waiting for the kernel's acknowledgement", ENOMSG);
+  return refusal;
+}
+
+std::expected<bool, Refusal> NetlinkSocket::read(Message& request,
+                                                 const std::function<void(const nlmsghdr&)>& visit) {
+  nlmsghdr& header = request.header();
+  header.nlmsg_seq = ++sequence_;
+  send(request.bytes());
+  const bool is_dump = (header.nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
+  bool done = false;
+  bool consistent = true;
+  std::optional<Refusal> refusal;
+  while (!done) {
+    each_message(receive(true), [&](const nlmsghdr& message) {
+      if (message.nlmsg_seq != sequence_) return true;
+      if ((message.nlmsg_flags & NLM_F_DUMP_INTR) != 0) consistent = false;
+      if (message.nlmsg_type == NLMSG_ERROR || message.nlmsg_type == NLMSG_DONE) {
+        refusal = refusal_in(message);
+        done = true;
+        return false;
+      }
+      visit(message);
+      done = !is_dump;
+      return true;
+    });
+  }
+  if (refusal) return std::unexpected(std::move(*refusal));
+  return consistent;
+}
+
+ByteView attributes_of(const nlmsghdr& message, std::size_t skip) {
+  const std::size_t start = NLMSG_HDRLEN + NLMSG_ALIGN(skip);
+  if (message.nlmsg_len <= start) return {};
+  return {reinterpret_cast<const std::uint8_t*>(&message) + start, message.nlmsg_len - start};
+}
+
+std::string_view text_in(ByteView payload) {
+  const std::string_view text(reinterpret_cast<const char*>(payload.data()), payload.size());
+  return text.substr(0, text.find('\0'));
+}
+
+}  // namespace podnic::kernel

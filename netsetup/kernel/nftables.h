@@ -1,0 +1,80 @@
+// nf_tables: the model's tables as netlink messages, both ways, and the exchange of those with the kernel.
+//
+//   encode_batch()  pure: a step as one transaction
+//   TableReader     pure: the kernel's answers as a table; what encode_batch() wrote reads back as the same
+//   value replace_table(), delete_table(), read_table(), tables_of()  the same, with the kernel
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netsetup/kernel/netlink.h"
+#include "netsetup/model/nft.h"
+#include "netsetup/model/step.h"
+#include "netsetup/types/bytes.h"
+
+namespace podnic::kernel::nftables {
+
+/// A transaction: all of it happens, or nothing. The same step gives the same bytes always.
+struct Batch {
+  struct Part {
+    std::string action;   ///< what the message does, for an Error
+    std::string feature;  ///< what a kernel that does not know it lacks
+  };
+  Bytes bytes;
+  std::vector<Part> parts;  ///< by sequence number; the first is the batch itself
+};
+
+/// The table comes in place of whatever had its name: packets meet the old ruleset or the new one.
+Batch encode_batch(const model::ReplaceTable& step);
+Batch encode_batch(const model::DeleteTable& step);
+
+/// The Error for a refused message of the batch.
+Error error_of(const Batch& batch, const Refusal& refusal);
+
+/// Puts a table together from NFT_MSG_NEWTABLE, _NEWSET, _NEWSETELEM, _NEWCHAIN and _NEWRULE messages in any
+/// order (but rules of one chain in theirs). Messages about other tables are passed over.
+class TableReader {
+ public:
+  explicit TableReader(std::string name) : name_(std::move(name)) {}
+  void read(const nlmsghdr& message);
+  [[nodiscard]] model::nft::Table table() const;
+  [[nodiscard]] std::vector<std::string> set_names() const;
+
+ private:
+  /// An end of an interval, or a key, as the kernel stores them.
+  struct Bound {
+    model::nft::Value key;
+    bool is_end = false;  ///< the first key behind a range
+    std::optional<model::nft::Value> data;
+  };
+  struct FoundSet {
+    model::nft::Set set;
+    std::vector<Bound> bounds;
+  };
+  void read_set(const nlmsghdr& message);
+  void read_elements(const nlmsghdr& message);
+  void read_chain(const nlmsghdr& message);
+  void read_rule(const nlmsghdr& message);
+  static std::vector<model::nft::Element> elements_of(const FoundSet& found);
+
+  std::string name_;
+  std::string comment_;
+  std::map<std::string, FoundSet> sets_;
+  std::map<std::string, model::nft::Chain> chains_;
+};
+
+/// The comment in a table's user data, empty when it has none.
+std::string comment_of(const nlmsghdr& message);
+
+void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step);
+/// A table that is not there is no error.
+void delete_table(NetlinkSocket& socket, const model::DeleteTable& step);
+/// Nullopt when there is none of that name.
+std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& name);
+std::vector<std::string> tables_of(NetlinkSocket& socket, const std::string& comment);
+
+}  // namespace podnic::kernel::nftables

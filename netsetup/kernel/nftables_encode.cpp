@@ -1,0 +1,351 @@
+// A table as one nf_tables transaction. The order of messages is what the kernel needs: what is referred to
+// comes before what refers to it (sets, elements, chains, rules).
+#include <cstdio>  // libnftnl/expr.h needs FILE
+
+#include <netinet/in.h>
+// netinet/in.h must come before the netfilter headers.
+#include <fmt/format.h>
+#include <libmnl/libmnl.h>
+#include <libnftnl/batch.h>
+#include <libnftnl/chain.h>
+#include <libnftnl/expr.h>
+#include <libnftnl/rule.h>
+#include <libnftnl/set.h>
+#include <libnftnl/table.h>
+#include <libnftnl/udata.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+
+#include <algorithm>
+#include <memory>
+#include <new>
+
+#include "netsetup/kernel/nftables.h"
+
+namespace podnic::kernel::nftables {
+namespace {
+
+namespace nft = model::nft;
+
+template <typename Object>
+using Owned = std::unique_ptr<Object, void (*)(const Object*)>;
+
+template <typename Object>
+Owned<Object> owned(Object* object, void (*release)(const Object*)) {
+  if (object == nullptr) throw std::bad_alloc();
+  return {object, release};
+}
+
+// Room for a message with two names and user data, of 256 bytes each.
+constexpr std::size_t small = 1024;
+
+// A batch under construction. libmnl and libnftnl write without looking at the room that is left, so each
+// message is given enough of it beforehand.
+class Writer {
+ public:
+  template <typename Build>
+  void add(std::uint16_t type, unsigned flags, std::size_t room, Batch::Part part, Build&& build) {
+    nlmsghdr* message =
+        nftnl_nlmsg_build_hdr(make_room(room), type, NFPROTO_INET, static_cast<std::uint16_t>(flags), next());
+    build(message);
+    finish(message, std::move(part));
+  }
+  void begin(Batch::Part part) { finish(nftnl_batch_begin(make_room(), next()), std::move(part)); }
+  // The last message before the end asks for the acknowledgement: a batch's own messages get none before
+  // Linux 6.10.
+  Batch end() {
+    reinterpret_cast<nlmsghdr*>(batch_.bytes.data() + last_)->nlmsg_flags |= NLM_F_ACK;
+    const nlmsghdr* message = nftnl_batch_end(make_room(), next());
+    batch_.bytes.resize(used_ + message->nlmsg_len);
+    return std::move(batch_);
+  }
+
+ private:
+  char* make_room(std::size_t room = small) {
+    batch_.bytes.resize(used_ + room);
+    return reinterpret_cast<char*>(batch_.bytes.data() + used_);
+  }
+  [[nodiscard]] std::uint32_t next() const { return static_cast<std::uint32_t>(batch_.parts.size()); }
+  void finish(const nlmsghdr* message, Batch::Part part) {
+    last_ = used_;
+    used_ += NLMSG_ALIGN(message->nlmsg_len);
+    batch_.parts.push_back(std::move(part));
+  }
+
+  Batch batch_;
+  std::size_t used_ = 0;
+  std::size_t last_ = 0;
+};
+
+// --- expressions
+// --------------------------------------------------------------------------------------------------
+
+Owned<nftnl_expr> new_expr(const char* name) {
+  return owned(nftnl_expr_alloc(name), nftnl_expr_free);
+}
+
+void set(nftnl_expr* expr, std::uint16_t attribute, const nft::Value& value) {
+  nftnl_expr_set(expr, attribute, value.bytes.data(), value.size);
+}
+
+struct ExprEncoder {
+  using Expr = Owned<nftnl_expr>;
+
+  Expr operator()(const nft::Meta& e) const {
+    Expr expr = new_expr("meta");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_KEY, e.key);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_DREG, e.dreg);
+    return expr;
+  }
+  Expr operator()(const nft::Payload& e) const {
+    Expr expr = new_expr("payload");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_DREG, e.dreg);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_BASE, e.base);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_OFFSET, e.offset);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_LEN, e.length);
+    return expr;
+  }
+  Expr operator()(const nft::Cmp& e) const {
+    Expr expr = new_expr("cmp");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CMP_SREG, e.sreg);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CMP_OP, e.op);
+    set(expr.get(), NFTNL_EXPR_CMP_DATA, e.data);
+    return expr;
+  }
+  Expr operator()(const nft::Bitwise& e) const {
+    Expr expr = new_expr("bitwise");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_BITWISE_SREG, e.sreg);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_BITWISE_DREG, e.dreg);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_BITWISE_OP, NFT_BITWISE_BOOL);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_BITWISE_LEN, e.mask.size);
+    set(expr.get(), NFTNL_EXPR_BITWISE_MASK, e.mask);
+    set(expr.get(), NFTNL_EXPR_BITWISE_XOR, e.xor_value);
+    return expr;
+  }
+  Expr operator()(const nft::Ct& e) const {
+    Expr expr = new_expr("ct");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_KEY, e.key);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_DREG, e.dreg);
+    return expr;
+  }
+  Expr operator()(const nft::Lookup& e) const {
+    Expr expr = new_expr("lookup");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LOOKUP_SREG, e.sreg);
+    if (e.dreg != 0) nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LOOKUP_DREG, e.dreg);
+    if (e.invert) nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+    nftnl_expr_set_str(expr.get(), NFTNL_EXPR_LOOKUP_SET, e.set.c_str());
+    return expr;
+  }
+  Expr operator()(const nft::Immediate& e) const {
+    Expr expr = new_expr("immediate");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_IMM_DREG, e.dreg);
+    set(expr.get(), NFTNL_EXPR_IMM_DATA, e.data);
+    return expr;
+  }
+  Expr operator()(const nft::Verdict& e) const {
+    Expr expr = new_expr("immediate");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_IMM_VERDICT, static_cast<std::uint32_t>(e.code));
+    if (!e.chain.empty()) nftnl_expr_set_str(expr.get(), NFTNL_EXPR_IMM_CHAIN, e.chain.c_str());
+    return expr;
+  }
+  Expr operator()(const nft::Nat& e) const {
+    Expr expr = new_expr("nat");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_TYPE, e.type);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_FAMILY, e.family);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_REG_ADDR_MIN, e.reg_address);
+    if (e.reg_port != 0) nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_REG_PROTO_MIN, e.reg_port);
+    return expr;
+  }
+  Expr operator()(const nft::Masquerade&) const { return new_expr("masq"); }
+  Expr operator()(const nft::Counter&) const { return new_expr("counter"); }
+  Expr operator()(const nft::Unknown& e) const {
+    throw Error(fmt::format("writing an nftables rule with the unknown expression '{}'", e.name), 0,
+                ErrorKind::bad_request);
+  }
+};
+
+// What a kernel that refuses the rule may lack, by the expressions that are modules of their own.
+std::string features_of(const nft::Rule& rule) {
+  std::string features;
+  const auto add = [&features](std::string_view feature) {
+    if (features.find(feature) == std::string::npos)
+      features.append(features.empty() ? "" : ", ").append(feature);
+  };
+  for (const nft::Expr& expr : rule.exprs) {
+    if (std::holds_alternative<nft::Nat>(expr)) add("CONFIG_NFT_NAT (module nft_chain_nat)");
+    if (std::holds_alternative<nft::Masquerade>(expr)) add("CONFIG_NFT_MASQ (module nft_masq)");
+    if (std::holds_alternative<nft::Ct>(expr)) add("CONFIG_NFT_CT (module nft_ct)");
+  }
+  return features;
+}
+
+// --- elements
+// -----------------------------------------------------------------------------------------------------
+
+// The first key behind a range; nullopt behind the last key of all.
+std::optional<nft::Value> next_key(nft::Value key) {
+  for (std::size_t i = key.size; i-- > 0;)
+    if (++key.bytes[i] != 0) return key;
+  return std::nullopt;
+}
+
+void put_value(nlmsghdr* message, std::uint16_t type, const nft::Value& value) {
+  nlattr* nest = mnl_attr_nest_start(message, type);
+  mnl_attr_put(message, NFTA_DATA_VALUE, value.size, value.bytes.data());
+  mnl_attr_nest_end(message, nest);
+}
+
+void put_element(nlmsghdr* message, const nft::Value& key, bool is_end,
+                 const std::optional<nft::Value>& data) {
+  nlattr* nest = mnl_attr_nest_start(message, NFTA_LIST_ELEM);
+  if (is_end) mnl_attr_put_u32(message, NFTA_SET_ELEM_FLAGS, htonl(NFT_SET_ELEM_INTERVAL_END));
+  put_value(message, NFTA_SET_ELEM_KEY, key);
+  if (data) put_value(message, NFTA_SET_ELEM_DATA, *data);
+  mnl_attr_nest_end(message, nest);
+}
+
+// An element takes at most 80 bytes, or 140 as the two ends of a range; an attribute's length has 16 bits.
+constexpr std::size_t element_room = 256;
+constexpr std::size_t elements_room = 0xffff - element_room;
+
+// Written directly, not through an nftnl_set_elem for each: there may be tens of thousands.
+void add_elements(Writer& writer, const std::string& table, const nft::Set& set) {
+  auto element = set.elements.begin();
+  while (element != set.elements.end()) {
+    Batch::Part part{fmt::format("adding elements to set '{}' of table '{}'", set.name, table), {}};
+    const std::size_t left = element_room * static_cast<std::size_t>(set.elements.end() - element);
+    const std::size_t room = std::min(left, elements_room) + small;
+    writer.add(NFT_MSG_NEWSETELEM, NLM_F_CREATE, room, std::move(part), [&](nlmsghdr* message) {
+      mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_TABLE, table.c_str());
+      mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_SET, set.name.c_str());
+      nlattr* list = mnl_attr_nest_start(message, NFTA_SET_ELEM_LIST_ELEMENTS);
+      const std::uint32_t limit =
+          message->nlmsg_len + static_cast<std::uint32_t>(elements_room - element_room);
+      for (; element != set.elements.end() && message->nlmsg_len < limit; ++element) {
+        put_element(message, element->first, false, element->data);
+        if (!set.interval) continue;
+        if (const auto end = next_key(element->last)) put_element(message, *end, true, std::nullopt);
+      }
+      mnl_attr_nest_end(message, list);
+    });
+  }
+}
+
+// --- tables, sets, chains, rules
+// ----------------------------------------------------------------------------------
+
+Owned<nftnl_table> named_table(const std::string& name) {
+  auto table = owned(nftnl_table_alloc(), nftnl_table_free);
+  nftnl_table_set_u32(table.get(), NFTNL_TABLE_FAMILY, NFPROTO_INET);
+  nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, name.c_str());
+  return table;
+}
+
+void add_table(Writer& writer, const std::string& name, const std::string& comment) {
+  const auto table = named_table(name);
+  if (!comment.empty()) {
+    // As nft writes comments: type, length and text with its NUL (libnftnl's nftnl_udata, lengths of one
+    // byte).
+    const std::size_t size = std::min<std::size_t>(comment.size(), NFTNL_UDATA_COMMENT_MAXLEN - 1) + 1;
+    Bytes userdata{NFTNL_UDATA_TABLE_COMMENT, static_cast<std::uint8_t>(size)};
+    userdata.insert(userdata.end(), comment.begin(), comment.begin() + static_cast<std::ptrdiff_t>(size) - 1);
+    userdata.push_back(0);
+    nftnl_table_set_data(table.get(), NFTNL_TABLE_USERDATA, userdata.data(),
+                         static_cast<std::uint32_t>(userdata.size()));
+  }
+  writer.add(NFT_MSG_NEWTABLE, NLM_F_CREATE, small,
+             {fmt::format("adding table '{}'", name), "CONFIG_NF_TABLES_INET"},
+             [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
+}
+
+void delete_table(Writer& writer, const std::string& name) {
+  const auto table = named_table(name);
+  writer.add(NFT_MSG_DELTABLE, 0, small, {fmt::format("deleting table '{}'", name), {}},
+             [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
+}
+
+void add_set(Writer& writer, const std::string& table, const nft::Set& set, std::uint32_t id) {
+  const auto object = owned(nftnl_set_alloc(), nftnl_set_free);
+  std::uint32_t flags = 0;
+  if (set.interval) flags |= NFT_SET_INTERVAL;
+  if (set.data) flags |= NFT_SET_MAP;
+  nftnl_set_set_str(object.get(), NFTNL_SET_TABLE, table.c_str());
+  nftnl_set_set_str(object.get(), NFTNL_SET_NAME, set.name.c_str());
+  nftnl_set_set_u32(object.get(), NFTNL_SET_FAMILY, NFPROTO_INET);
+  nftnl_set_set_u32(object.get(), NFTNL_SET_ID, id);
+  nftnl_set_set_u32(object.get(), NFTNL_SET_FLAGS, flags);
+  nftnl_set_set_u32(object.get(), NFTNL_SET_KEY_TYPE, static_cast<std::uint32_t>(set.key));
+  nftnl_set_set_u32(object.get(), NFTNL_SET_KEY_LEN, nft::size_of(set.key));
+  if (set.data) {
+    nftnl_set_set_u32(object.get(), NFTNL_SET_DATA_TYPE, static_cast<std::uint32_t>(*set.data));
+    nftnl_set_set_u32(object.get(), NFTNL_SET_DATA_LEN, nft::size_of(*set.data));
+  }
+  writer.add(NFT_MSG_NEWSET, NLM_F_CREATE, small,
+             {fmt::format("adding set '{}' to table '{}'", set.name, table), {}},
+             [&](nlmsghdr* message) { nftnl_set_nlmsg_build_payload(message, object.get()); });
+}
+
+void add_chain(Writer& writer, const std::string& table, const nft::Chain& chain) {
+  const auto object = owned(nftnl_chain_alloc(), nftnl_chain_free);
+  nftnl_chain_set_str(object.get(), NFTNL_CHAIN_TABLE, table.c_str());
+  nftnl_chain_set_str(object.get(), NFTNL_CHAIN_NAME, chain.name.c_str());
+  std::string feature;
+  if (chain.hook) {
+    nftnl_chain_set_str(object.get(), NFTNL_CHAIN_TYPE, chain.hook->type.c_str());
+    nftnl_chain_set_u32(object.get(), NFTNL_CHAIN_HOOKNUM, chain.hook->number);
+    nftnl_chain_set_s32(object.get(), NFTNL_CHAIN_PRIO, chain.hook->priority);
+    nftnl_chain_set_u32(object.get(), NFTNL_CHAIN_POLICY, chain.hook->drop_policy ? NF_DROP : NF_ACCEPT);
+    if (chain.hook->type == "nat") feature = "CONFIG_NFT_NAT (module nft_chain_nat)";
+  }
+  writer.add(NFT_MSG_NEWCHAIN, NLM_F_CREATE, small,
+             {fmt::format("adding chain '{}' to table '{}'", chain.name, table), feature},
+             [&](nlmsghdr* message) { nftnl_chain_nlmsg_build_payload(message, object.get()); });
+}
+
+void add_rule(Writer& writer, const std::string& table, const std::string& chain, const nft::Rule& rule) {
+  const auto object = owned(nftnl_rule_alloc(), nftnl_rule_free);
+  nftnl_rule_set_u32(object.get(), NFTNL_RULE_FAMILY, NFPROTO_INET);
+  nftnl_rule_set_str(object.get(), NFTNL_RULE_TABLE, table.c_str());
+  nftnl_rule_set_str(object.get(), NFTNL_RULE_CHAIN, chain.c_str());
+  for (const nft::Expr& expr : rule.exprs)
+    nftnl_rule_add_expr(object.get(), std::visit(ExprEncoder{}, expr).release());
+  // The largest expression holds the name of a set or chain, 256 bytes.
+  const std::size_t room = small + 512 * rule.exprs.size();
+  writer.add(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, room,
+             {fmt::format("adding rule '{}' to chain '{}' of table '{}'", nft::to_string(rule), chain, table),
+              features_of(rule)},
+             [&](nlmsghdr* message) { nftnl_rule_nlmsg_build_payload(message, object.get()); });
+}
+
+constexpr const char* nf_tables = "CONFIG_NF_TABLES (module nf_tables)";
+
+}  // namespace
+
+Batch encode_batch(const model::ReplaceTable& step) {
+  Writer writer;
+  writer.begin({fmt::format("replacing table '{}'", step.name), nf_tables});
+  // Deleting needs a table to delete: an empty one is added first, which changes nothing where there is one.
+  add_table(writer, step.name, {});
+  delete_table(writer, step.name);
+  add_table(writer, step.name, step.table.comment);
+  std::uint32_t id = 0;
+  for (const nft::Set& set : step.table.sets) {
+    add_set(writer, step.name, set, ++id);
+    add_elements(writer, step.name, set);
+  }
+  for (const nft::Chain& chain : step.table.chains) add_chain(writer, step.name, chain);
+  for (const nft::Chain& chain : step.table.chains)
+    for (const nft::Rule& rule : chain.rules) add_rule(writer, step.name, chain.name, rule);
+  return writer.end();
+}
+
+Batch encode_batch(const model::DeleteTable& step) {
+  Writer writer;
+  writer.begin({fmt::format("deleting table '{}'", step.name), nf_tables});
+  delete_table(writer, step.name);
+  return writer.end();
+}
+
+}  // namespace podnic::kernel::nftables

@@ -1,0 +1,169 @@
+// Changes to links and addresses. Links are named, not numbered, in every message that takes a name: there is
+// no index that could have gone to another link meanwhile.
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "netsetup/kernel/rtnetlink.h"
+
+namespace podnic::kernel::rtnetlink {
+namespace {
+
+using model::AddAddress;
+using model::CreateLink;
+using model::DeleteAddress;
+using model::SetLink;
+
+// 0, which the kernel gives to no link, when there is none of that name. Any socket answers this ioctl,
+// without rtnl.
+int index_of(const NetlinkSocket& socket, const std::string& name) {
+  ifreq request{};
+  if (name.size() >= sizeof(request.ifr_name)) return 0;
+  std::memcpy(request.ifr_name, name.data(), name.size());
+  return ::ioctl(socket.fd(), SIOCGIFINDEX, &request) < 0 ? 0 : request.ifr_ifindex;
+}
+
+void put_kind(Message& message, std::string_view kind, const std::optional<model::BridgeOptions>& bridge) {
+  message.nest(IFLA_LINKINFO, [&] {
+    message.put_text(IFLA_INFO_KIND, kind);
+    if (!bridge) return;
+    message.nest(IFLA_INFO_DATA, [&] {
+      message.put_number<std::uint8_t>(IFLA_BR_MCAST_SNOOPING, bridge->multicast_snooping ? 1 : 0);
+    });
+  });
+}
+
+void put_addr_gen_mode(Message& message, bool makes_link_local) {
+  message.nest(IFLA_AF_SPEC, [&] {
+    message.nest(AF_INET6, [&] {
+      message.put_number<std::uint8_t>(IFLA_INET6_ADDR_GEN_MODE,
+                                       makes_link_local ? IN6_ADDR_GEN_MODE_EUI64 : IN6_ADDR_GEN_MODE_NONE);
+    });
+  });
+}
+
+// RTM_NEWLINK without NLM_F_CREATE: unlike RTM_SETLINK it changes a link's own options too.
+Message change_of(const std::string& name, const ifinfomsg& header = {}) {
+  Message message(RTM_NEWLINK, 0, header);
+  message.put_text(IFLA_IFNAME, name);
+  return message;
+}
+
+Message attributes_message(const NetlinkSocket& socket, const std::string& action, const SetLink& step) {
+  ifinfomsg header{};
+  if (step.up == false) header.ifi_change = IFF_UP;
+  Message message = change_of(step.name, header);
+  if (step.mac) message.put(IFLA_ADDRESS, step.mac->bytes);
+  if (step.mtu) message.put_number<std::uint32_t>(IFLA_MTU, *step.mtu);
+  if (step.master) {
+    const int master = step.master->empty() ? 0 : index_of(socket, *step.master);
+    if (master == 0 && !step.master->empty())
+      throw Error(action + ": there is no link '" + *step.master + "' to be its master", ENODEV);
+    message.put_number(IFLA_MASTER, static_cast<std::uint32_t>(master));
+  }
+  // Without a NUL: an alias is bytes with a length, and an empty one removes it.
+  if (step.alias)
+    message.put(IFLA_IFALIAS,
+                {reinterpret_cast<const std::uint8_t*>(step.alias->data()), step.alias->size()});
+  if (step.ipv6_link_local) put_addr_gen_mode(message, *step.ipv6_link_local);
+  if (step.bridge) put_kind(message, "bridge", step.bridge);
+  return message;
+}
+
+void require(const std::optional<Refusal>& refusal, const std::string& action) {
+  if (refusal) throw refusal->error(action);
+}
+
+Message address_message(std::uint16_t type, unsigned flags, int index, const IpPrefix& prefix) {
+  ifaddrmsg header{};
+  header.ifa_family = prefix.address.is_v4() ? AF_INET : AF_INET6;
+  header.ifa_prefixlen = prefix.length;
+  header.ifa_index = static_cast<std::uint32_t>(index);
+  if (prefix.address.is_v6() && type == RTM_NEWADDR) header.ifa_flags = IFA_F_NODAD;
+  Message message(type, flags, header);
+  message.put(IFA_LOCAL, prefix.address.bytes());
+  message.put(IFA_ADDRESS, prefix.address.bytes());
+  return message;
+}
+
+}  // namespace
+
+std::optional<Refusal> ask_for_net_admin(NetlinkSocket& socket) {
+  // rtnetlink_rcv_msg() checks CAP_NET_ADMIN over the owner of the socket's namespace before it looks at the
+  // request; a change of no link is refused after that with EINVAL ("Not a device").
+  Message nothing(RTM_SETLINK, 0, ifinfomsg{});
+  auto refusal = socket.request(nothing);
+  if (refusal && refusal->error_number == EINVAL) return std::nullopt;
+  return refusal;
+}
+
+void create_bridge(NetlinkSocket& socket, const std::string& action, const CreateLink& step) {
+  Message create(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfomsg{});
+  create.put_text(IFLA_IFNAME, step.name);
+  create.put(IFLA_ADDRESS, step.link.mac.bytes);
+  create.put_number<std::uint32_t>(IFLA_MTU, step.link.mtu);
+  put_kind(create, step.link.kind, step.link.bridge);
+  if (const auto refusal = socket.request(create)) {
+    if (refusal->error_number == EEXIST)
+      throw Error(action + ": a link of that name exists already", 0, ErrorKind::conflict);
+    Error error = refusal->error(action);
+    if (refusal->error_number == EOPNOTSUPP)
+      error.hint("The kernel has no bridges: CONFIG_BRIDGE (module bridge).");
+    throw error;
+  }
+  // The kernel takes neither an alias nor an address generation mode at creation.
+  SetLink rest{.name = step.name, .alias = step.link.alias};
+  if (!step.link.ipv6_link_local) rest.ipv6_link_local = false;
+  try {
+    set_link(socket, action, rest);
+  } catch (const Error&) {
+    delete_link(socket, "deleting it again", step.name);
+    throw;
+  }
+}
+
+void set_link(NetlinkSocket& socket, const std::string& action, const SetLink& step) {
+  // do_setlink() brings a link up before it looks at master and address generation mode: up is a message of
+  // its own.
+  const bool only_up = step == SetLink{.name = step.name, .up = true};
+  if (!only_up) {
+    Message message = attributes_message(socket, action, step);
+    require(socket.request(message), action);
+  }
+  if (step.up == true) {
+    ifinfomsg up{};
+    up.ifi_flags = up.ifi_change = IFF_UP;
+    Message message = change_of(step.name, up);
+    require(socket.request(message), action);
+  }
+}
+
+void delete_link(NetlinkSocket& socket, const std::string& action, const std::string& name) {
+  Message message(RTM_DELLINK, 0, ifinfomsg{});
+  message.put_text(IFLA_IFNAME, name);
+  const auto refusal = socket.request(message);
+  if (refusal && refusal->error_number != ENODEV) throw refusal->error(action);
+}
+
+void add_address(NetlinkSocket& socket, const std::string& action, const AddAddress& step) {
+  const int index = index_of(socket, step.link);
+  if (index == 0) throw Error(action, ENODEV);
+  Message message = address_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index, step.address);
+  require(socket.request(message), action);
+}
+
+void delete_address(NetlinkSocket& socket, const std::string& action, const DeleteAddress& step) {
+  const int index = index_of(socket, step.link);
+  if (index == 0) return;
+  Message message = address_message(RTM_DELADDR, 0, index, step.address);
+  const auto refusal = socket.request(message);
+  if (refusal && refusal->error_number != EADDRNOTAVAIL && refusal->error_number != ENODEV)
+    throw refusal->error(action);
+}
+
+}  // namespace podnic::kernel::rtnetlink
