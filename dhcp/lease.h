@@ -12,8 +12,8 @@
 namespace podnic::dhcp {
 
 struct Dns {
-  std::vector<IpAddress> servers;    ///< both families
-  std::vector<std::string> search;   ///< valid domain names, no final dot
+  std::vector<IpAddress> servers;   ///< both families
+  std::vector<std::string> search;  ///< valid domain names, no final dot
   friend bool operator==(const Dns&, const Dns&) = default;
 };
 
@@ -26,14 +26,14 @@ struct GuestRoute {
 
 /// The one DHCPv4 lease of an attachment.
 struct Lease4 {
-  MacAddress client;   ///< only this station is answered
-  IpPrefix address;    ///< the guest's address with its prefix length
-  IpAddress server;    ///< server identifier: an address of the device that the server listens on
+  MacAddress client;               ///< only this station is answered
+  IpPrefix address;                ///< the guest's address with its prefix length
+  IpAddress server;                ///< server identifier: an address of the device that the server listens on
   std::vector<GuestRoute> routes;  ///< option 121; the default route among them is also option 3
   Dns dns;
-  std::string hostname;  ///< option 12, empty: not sent
-  std::string domain;    ///< option 15, empty: not sent
-  std::uint16_t mtu = 0;  ///< option 26, 0: not sent
+  std::string hostname;                  ///< option 12, empty: not sent
+  std::string domain;                    ///< option 15, empty: not sent
+  std::uint16_t mtu = 0;                 ///< option 26, 0: not sent
   std::optional<std::uint32_t> seconds;  ///< lease time; absent: infinite (0xffffffff)
   friend bool operator==(const Lease4&, const Lease4&) = default;
 };

@@ -1,0 +1,163 @@
+#include "dhcp/dhcp4_options.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace podnic::dhcp {
+
+namespace {
+
+/// The names that a list has already written, with the place of each, for pointers to them (RFC 1035
+/// section 4.1.4).
+class DomainWriter {
+ public:
+  /// Appends `domain`, or nothing and false when the list would grow over `room`. A name that is none is true
+  /// as well.
+  bool append(std::string_view domain, std::size_t room) {
+    if (!is_name(domain)) return true;
+    const std::size_t before = bytes_.size();
+    const std::size_t known_before = known_.size();
+    write(domain);
+    if (bytes_.size() <= room) return true;
+    bytes_.resize(before);
+    known_.resize(known_before);
+    return false;
+  }
+
+  Bytes take() { return std::move(bytes_); }
+
+ private:
+  // RFC 1035 section 2.3.4.
+  static constexpr std::size_t longest_label = 63;
+  static constexpr std::size_t longest_name = 255;  // with the length bytes and the root
+  // A pointer is two bytes that begin with two set bits: 14 bits of offset.
+  static constexpr std::size_t farthest = 0x3fff;
+  static constexpr std::uint8_t pointer_mark = 0xc0;
+
+  static bool is_name(std::string_view domain) {
+    if (domain.size() + 2 > longest_name) return false;
+    for (std::size_t label = 0;;) {
+      const std::size_t dot = std::min(domain.find('.', label), domain.size());
+      if (dot == label || dot - label > longest_label) return false;
+      if (dot == domain.size()) return true;
+      label = dot + 1;
+    }
+  }
+
+  /// Label by label until the rest of the name is one that stands in the list already.
+  void write(std::string_view rest) {
+    while (!rest.empty()) {
+      const auto known = std::ranges::find(known_, rest, &Known::name);
+      if (known != known_.end()) {
+        bytes_.push_back(static_cast<std::uint8_t>(pointer_mark | (known->offset >> 8U)));
+        bytes_.push_back(static_cast<std::uint8_t>(known->offset & 0xffU));
+        return;
+      }
+      if (bytes_.size() <= farthest) known_.push_back({rest, bytes_.size()});
+      const std::string_view label = rest.substr(0, rest.find('.'));
+      bytes_.push_back(static_cast<std::uint8_t>(label.size()));
+      bytes_.insert(bytes_.end(), label.begin(), label.end());
+      rest.remove_prefix(std::min(label.size() + 1, rest.size()));
+    }
+    bytes_.push_back(0);  // the root
+  }
+
+  struct Known {
+    std::string_view name;
+    std::size_t offset;
+  };
+  std::vector<Known> known_;
+  Bytes bytes_;
+};
+
+Bytes encode_addresses(const std::vector<IpAddress>& addresses, std::size_t room) {
+  Bytes bytes;
+  for (const IpAddress& address : addresses) {
+    if (!address.is_v4()) continue;
+    if (bytes.size() + 4 > room) break;
+    bytes.insert(bytes.end(), address.bytes().begin(), address.bytes().end());
+  }
+  return bytes;
+}
+
+/// Option 3: the routers of the default routes. A default route without one can only be told by option 121.
+Bytes encode_routers(const std::vector<GuestRoute>& routes, std::size_t room) {
+  std::vector<IpAddress> routers;
+  for (const GuestRoute& route : routes) {
+    const bool is_default = route.destination.family() == Family::v4 && route.destination.length == 0;
+    if (is_default && route.gateway) routers.push_back(*route.gateway);
+  }
+  return encode_addresses(routers, room);
+}
+
+Bytes encode_mask(const IpPrefix& prefix) {
+  const IpPrefix ones{IpAddress::v4(255, 255, 255, 255), prefix.length};
+  const IpAddress mask = ones.network();
+  return {mask.bytes().begin(), mask.bytes().end()};
+}
+
+Bytes whole(Bytes bytes, std::size_t room) {
+  return bytes.size() <= room ? std::move(bytes) : Bytes{};
+}
+
+}  // namespace
+
+Bytes encode_search_list(std::span<const std::string> domains, std::size_t room) {
+  DomainWriter writer;
+  for (const std::string& domain : domains) {
+    if (!writer.append(domain, room)) break;
+  }
+  return writer.take();
+}
+
+Bytes encode_classless_routes(std::span<const GuestRoute> routes) {
+  ByteWriter writer;
+  for (const GuestRoute& route : routes) {
+    if (route.destination.family() != Family::v4) continue;
+    const IpAddress network = route.destination.network();
+    const IpAddress router = route.gateway.value_or(IpAddress{});
+    if (!router.is_v4()) continue;
+    writer.u8(route.destination.length);
+    writer.append(network.bytes().first((route.destination.length + 7U) / 8U));
+    writer.append(router.bytes());
+  }
+  return writer.take();
+}
+
+Bytes option_of(const Lease4& lease, std::uint8_t code, std::size_t room) {
+  switch (code) {
+    case option4::subnet_mask:
+      return whole(encode_mask(lease.address), room);
+    case option4::router:
+      return encode_routers(lease.routes, room);
+    case option4::dns_servers:
+      return encode_addresses(lease.dns.servers, room);
+    case option4::host_name:
+      return whole({lease.hostname.begin(), lease.hostname.end()}, room);
+    case option4::domain_name:
+      return whole({lease.domain.begin(), lease.domain.end()}, room);
+    case option4::interface_mtu:
+      if (lease.mtu == 0) return {};
+      return whole({static_cast<std::uint8_t>(lease.mtu >> 8U), static_cast<std::uint8_t>(lease.mtu & 0xffU)},
+                   room);
+    case option4::domain_search:
+      return encode_search_list(lease.dns.search, room);
+    case option4::classless_routes:
+    case option4::classless_routes_microsoft:
+      return whole(encode_classless_routes(lease.routes), room);
+    default:
+      return {};
+  }
+}
+
+std::span<const std::uint8_t> common_options() {
+  static constexpr std::array codes{option4::subnet_mask,   option4::router,          option4::dns_servers,
+                                    option4::host_name,     option4::domain_name,     option4::interface_mtu,
+                                    option4::domain_search, option4::classless_routes};
+  return codes;
+}
+
+}  // namespace podnic::dhcp

@@ -1,0 +1,37 @@
+// The values of single DHCPv4 options, as bytes. An empty result means: there is nothing to send, since no
+// option that we use may be empty.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "dhcp/dhcp4_message.h"
+#include "dhcp/lease.h"
+#include "netsetup/types/bytes.h"
+#include "netsetup/types/ip.h"
+
+namespace podnic::dhcp {
+
+/// The value of option `code` for this lease, in at most `room` bytes; empty when the lease has none, or it
+/// does not fit. Lists whose entries stand alone (DNS servers, search domains) are cut at the last entry that
+/// fits; routes are sent all or not at all, because some without the others would lead packets astray.
+///
+/// These are the options that a client may ask for; the ones that make the lease (51, 53, 54, 58, 59) are the
+/// responder's.
+Bytes option_of(const Lease4& lease, std::uint8_t code, std::size_t room);
+
+/// The codes that option_of() knows and that every client understands, ascending.
+std::span<const std::uint8_t> common_options();
+
+/// Option 119, RFC 3397: domain names in RFC 1035 form with compression pointers into the option itself; as
+/// many of the first ones as fit into `room` bytes. A text that is no domain name (empty label, label over 63
+/// bytes, name over 255 bytes on the wire) is passed over.
+Bytes encode_search_list(std::span<const std::string> domains, std::size_t room);
+
+/// Options 121 and 249, RFC 3442: for each route the prefix length, the significant bytes of the destination,
+/// and the router, 0.0.0.0 for an on-link route. IPv6 routes are passed over.
+Bytes encode_classless_routes(std::span<const GuestRoute> routes);
+
+}  // namespace podnic::dhcp

@@ -1,0 +1,250 @@
+#include "dhcp/dhcp4_responder.h"
+
+#include <algorithm>
+#include <bitset>
+#include <limits>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dhcp/dhcp4_options.h"
+
+namespace podnic::dhcp {
+
+namespace {
+
+using Answer = std::expected<Dhcp4Reply, Dhcp4Silence>;
+
+constexpr IpAddress broadcast_address = IpAddress::v4(255, 255, 255, 255);
+constexpr MacAddress broadcast_station{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+
+constexpr std::size_t ip_and_udp_header = 28;
+// "A DHCP client must be prepared to receive DHCP messages with an 'options' field of at least length 312
+// octets", which "implies ... a message of up to 576 octets": RFC 2131 section 2. Also the least legal value
+// of option 57.
+constexpr std::size_t smallest_limit = 576;
+// Whatever the client allows: no reply is fragmented on an Ethernet link.
+constexpr std::size_t largest_packet = 1500;
+
+// "a lease of 'infinity'": RFC 2131 section 3.3.
+constexpr std::uint32_t infinite = std::numeric_limits<std::uint32_t>::max();
+
+Bytes bytes_of(std::uint32_t value) {
+  ByteWriter writer;
+  writer.u32(value);
+  return writer.take();
+}
+
+Bytes bytes_of(const IpAddress& address) {
+  return {address.bytes().begin(), address.bytes().end()};
+}
+
+/// How long an IP packet the client takes (option 57), within what its link carries.
+std::size_t size_limit(const Lease4& lease, const Dhcp4Message& request) {
+  std::size_t limit = smallest_limit;
+  if (const Bytes* asked = request.find(option4::maximum_message_size)) {
+    limit = std::max<std::size_t>(limit, *ByteReader(*asked).u16());
+  }
+  return std::min({limit, largest_packet,
+                   lease.mtu == 0 ? largest_packet : std::max(smallest_limit, std::size_t{lease.mtu})});
+}
+
+/// The parameter request list. A client without one is given what every server gives: it would come up with
+/// an address, but without a router otherwise.
+std::span<const std::uint8_t> requested_options(const Dhcp4Message& request) {
+  const Bytes* list = request.find(option4::parameter_request_list);
+  return list == nullptr || list->empty() ? common_options() : std::span<const std::uint8_t>(*list);
+}
+
+/// Collects the options of one reply; what comes first finds room first.
+class OptionPacker {
+ public:
+  explicit OptionPacker(std::size_t room) : room_(room) { options_.reserve(16); }
+
+  /// The most data that another option could have.
+  [[nodiscard]] std::size_t room() const { return data_room(room_).value_or(0); }
+
+  /// Leaves the option out when it does not fit or is there already.
+  void add(std::uint8_t code, Bytes data) {
+    const std::size_t size = wire_size(data.size());
+    if (size > room_ || present_[code]) return;
+    present_.set(code);
+    room_ -= size;
+    options_.push_back({code, std::move(data)});
+  }
+
+  /// In the order of the wire (see the header).
+  std::vector<Dhcp4Option> take(std::span<const std::uint8_t> requested) {
+    std::array<std::size_t, 256> rank{};
+    rank.fill(requested.size() + 1);
+    for (std::size_t i = requested.size(); i-- > 0;) rank[requested[i]] = i + 1;
+    rank[option4::message_type] = 0;
+    // "If both the subnet mask and the router option are specified in a DHCP reply, the subnet mask option
+    // MUST be first": RFC 2132 section 3.3. Equal ranks go by number.
+    rank[option4::subnet_mask] = std::min(rank[option4::subnet_mask], rank[option4::router]);
+    std::ranges::sort(options_, {},
+                      [&](const Dhcp4Option& option) { return std::pair(rank[option.code], option.code); });
+    return std::move(options_);
+  }
+
+ private:
+  std::size_t room_;
+  std::bitset<256> present_;
+  std::vector<Dhcp4Option> options_;
+};
+
+/// Options 51, 58 and 59. An infinite lease has no T1 and T2: they would be times too, and clients differ in
+/// what they make of an infinite one (dhclient adds it to the clock), while all of them know a lease of
+/// 0xffffffff.
+void add_times(OptionPacker& options, const Lease4& lease) {
+  const std::uint32_t seconds = lease.seconds.value_or(infinite);
+  options.add(option4::lease_time, bytes_of(seconds));
+  if (seconds == infinite) return;
+  // "T1 defaults to (0.5 * duration_of_lease). T2 defaults to (0.875 * duration_of_lease)": RFC 2131
+  // section 4.4.5.
+  options.add(option4::renewal_time, bytes_of(seconds / 2));
+  options.add(option4::rebinding_time, bytes_of(seconds - seconds / 8));
+}
+
+/// RFC 2131 table 3: the fields and options of each reply. `why` goes into a NAK.
+Dhcp4Message compose(const Lease4& lease, const Dhcp4Message& request, Dhcp4Type type,
+                     const std::string& why = {}) {
+  const bool is_nak = type == Dhcp4Type::nak;
+  const bool is_for_inform = request.type() == Dhcp4Type::inform;
+
+  Dhcp4Message reply;
+  reply.op = Dhcp4Op::reply;
+  reply.xid = request.xid;
+  reply.flags = request.flags;
+  reply.ciaddr = type == Dhcp4Type::ack ? request.ciaddr : IpAddress{};
+  reply.yiaddr = is_nak || is_for_inform ? IpAddress{} : lease.address.address;
+  reply.chaddr = request.chaddr;
+
+  OptionPacker options(size_limit(lease, request) - ip_and_udp_header - dhcp4_fixed_size - 1);
+  options.add(option4::message_type, {static_cast<std::uint8_t>(type)});
+  options.add(option4::server_identifier, bytes_of(lease.server));
+  if (!is_nak && !is_for_inform) add_times(options, lease);
+  // "the server MUST copy the 'client identifier' option, unaltered, into its response": RFC 6842 section 3.
+  if (const Bytes* identifier = request.find(option4::client_identifier)) {
+    options.add(option4::client_identifier, *identifier);
+  }
+  if (is_nak) {
+    options.add(option4::message, {why.begin(), why.end()});
+    reply.options = options.take({});
+    return reply;
+  }
+  const std::span<const std::uint8_t> requested = requested_options(request);
+  for (const std::uint8_t code : requested) {
+    Bytes data = option_of(lease, code, options.room());
+    if (!data.empty()) options.add(code, std::move(data));
+  }
+  // Option 3 stays beside 121, although RFC 3442 would have the server leave it out: a client that follows it
+  // "MUST ignore the Router option", and one that requests 121 without making use of it still gets its
+  // default route.
+  reply.options = options.take(requested);
+  return reply;
+}
+
+/// "If 'giaddr' is zero and 'ciaddr' is nonzero, then the server unicasts DHCPOFFER and DHCPACK messages to
+/// the address in 'ciaddr'. If ... 'ciaddr' is zero, and the broadcast bit is set, then the server broadcasts
+/// ... to 0xffffffff. If the broadcast bit is not set ..., then the server unicasts ... to the client's
+/// hardware address and 'yiaddr' address." RFC 2131 section 4.1.
+Dhcp4Reply address(Dhcp4Message message, const IpAddress& ciaddr) {
+  const MacAddress station = message.chaddr;
+  if (!ciaddr.is_unspecified()) return {std::move(message), ciaddr, station};
+  // The ACK for an INFORM has no 'yiaddr' either.
+  if ((message.flags & dhcp4_broadcast_flag) != 0 || message.yiaddr.is_unspecified()) {
+    return {std::move(message), broadcast_address, broadcast_station};
+  }
+  const IpAddress yiaddr = message.yiaddr;
+  return {std::move(message), yiaddr, station};
+}
+
+/// RFC 2131 section 4.3.1: the offer, which reserves the address. The client's wish for another one (option
+/// 50) or for another lease time (51) is not granted.
+Dhcp4Reply offer(const Lease4& lease, const Dhcp4Message& request) {
+  return address(compose(lease, request, Dhcp4Type::offer), request.ciaddr);
+}
+
+Dhcp4Reply acknowledge(const Lease4& lease, const Dhcp4Message& request) {
+  return address(compose(lease, request, Dhcp4Type::ack), request.ciaddr);
+}
+
+/// "In all cases, when 'giaddr' is zero, the server broadcasts any DHCPNAK messages to 0xffffffff": RFC 2131
+/// section 4.1. The client may have any address, or none.
+Dhcp4Reply refuse(const Lease4& lease, const Dhcp4Message& request, const IpAddress& asked) {
+  const std::string why = asked.to_string() + " is not the address of this interface, which is " +
+                          lease.address.address.to_string();
+  return {compose(lease, request, Dhcp4Type::nak, why), broadcast_address, broadcast_station};
+}
+
+/// RFC 2131 section 4.3.2. Which of its four states the client is in shows in table 4:
+///
+///                 INIT-REBOOT   SELECTING   RENEWING   REBINDING
+///   server-id     absent        present     absent     absent
+///   requested-ip  present       present     absent     absent
+///   ciaddr        zero          zero        address    address
+Answer answer_request(const Lease4& lease, const Dhcp4Message& request) {
+  // SELECTING, another server: "Servers not selected by the DHCPREQUEST message use the message as
+  // notification that the client has declined that server's offer" (section 3.1).
+  if (const auto chosen = request.address(option4::server_identifier); chosen && *chosen != lease.server) {
+    return std::unexpected(Dhcp4Silence::other_server);
+  }
+  if (const auto requested = request.address(option4::requested_address)) {
+    // SELECTING: "'requested IP address' MUST be filled in with the yiaddr value from the chosen DHCPOFFER".
+    // INIT-REBOOT: "Server SHOULD send a DHCPNAK message to the client if the 'requested IP address' is
+    // incorrect, or is on the wrong network". It has a record of this client, so it never "MUST remain
+    // silent".
+    if (*requested != lease.address.address) return refuse(lease, request, *requested);
+    return acknowledge(lease, request);
+  }
+  // RENEWING (unicast) and REBINDING (broadcast): "The DHCP server SHOULD check 'ciaddr' for correctness
+  // before replying to the DHCPREQUEST." A client that learns here that it is not has to begin anew, instead
+  // of when its lease ends.
+  if (request.ciaddr.is_unspecified()) return std::unexpected(Dhcp4Silence::no_address);
+  if (request.ciaddr != lease.address.address) return refuse(lease, request, request.ciaddr);
+  return acknowledge(lease, request);
+}
+
+}  // namespace
+
+std::string_view name_of(Dhcp4Silence silence) {
+  constexpr std::array<std::string_view, dhcp4_silences> names{
+      "malformed",       "oversized",    "not_a_request", "relayed",  "other_client", "bootp",
+      "unexpected_type", "other_server", "no_address",    "declined", "released",     "not_sent"};
+  return names.at(static_cast<std::size_t>(silence));
+}
+
+Answer answer(const Lease4& lease, const Dhcp4Message& request) {
+  if (request.op != Dhcp4Op::request) return std::unexpected(Dhcp4Silence::not_a_request);
+  if (!request.giaddr.is_unspecified()) return std::unexpected(Dhcp4Silence::relayed);
+  if (request.chaddr != lease.client) return std::unexpected(Dhcp4Silence::other_client);
+  const auto type = request.type();
+  if (!type) return std::unexpected(Dhcp4Silence::bootp);
+  switch (*type) {
+    case Dhcp4Type::discover:
+      return offer(lease, request);
+    case Dhcp4Type::request:
+      return answer_request(lease, request);
+    case Dhcp4Type::inform:
+      // Section 4.3.5: "The server responds to a DHCPINFORM message by sending a DHCPACK message directly to
+      // the address given in the 'ciaddr' field ... The server MUST NOT send a lease expiration time to the
+      // client and SHOULD NOT fill in 'yiaddr'."
+      return acknowledge(lease, request);
+    case Dhcp4Type::decline:
+      // Section 4.3.3: "the server MUST mark the network address as not available"; there is no other to
+      // give, so the administrator has to look: the counter tells.
+      return std::unexpected(Dhcp4Silence::declined);
+    case Dhcp4Type::release:
+      // Section 4.3.4: "the server marks the network address as not allocated"; it stays this client's.
+      return std::unexpected(Dhcp4Silence::released);
+    case Dhcp4Type::offer:
+    case Dhcp4Type::ack:
+    case Dhcp4Type::nak:
+      break;
+  }
+  return std::unexpected(Dhcp4Silence::unexpected_type);
+}
+
+}  // namespace podnic::dhcp

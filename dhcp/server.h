@@ -1,0 +1,88 @@
+// The address server: what a guest is told when it asks for its address.
+//
+// Theory of operation
+// ===================
+//
+// A guest's link ends in the pod at a device that holds the gateway addresses. Whoever wires the NIC knows
+// the one address that the guest must have: a binding writes it down as Leases (lease.h). There is no pool,
+// no lease database and no expiry, so a server that crashes forgets nothing, and every answer is a function
+// of the lease and of one packet. The folder is built along the way of that packet:
+//
+//     sockets.h            opens, in the pod's namespace, the descriptors through which a link is served
+//        │  request
+//     dhcp4_message.h      bytes -> Dhcp4Message                              pure
+//     dhcp4_responder.h    (Lease4, Dhcp4Message) -> reply, or why not        pure
+//     dhcp4_options.h        ... the value of each option                     pure
+//     dhcp4_message.h      Dhcp4Message -> bytes                              pure
+//     udp_frame.h          IP and UDP headers around them                     pure
+//        │  reply
+//     dhcp4_service.h      a batch of packets through all of these: one system call in, one out
+//     server.h             one epoll loop over any number of attachments
+//     sandbox.h            and nothing but this loop is left to the process
+//
+//     resolv_conf.h        the pod's resolv.conf -> the DNS part of a lease   pure
+//
+// One way in. Requests come through a UDP socket that is bound to the device, so two NICs of one pod never
+// take each other's packets, broadcast or unicast; the kernel has verified lengths and checksums.
+//
+// One way out. Replies leave through a packet socket as whole IP packets in frames to the client's station,
+// renewals too. A client that has no address cannot answer ARP, so most replies have no other way; and the
+// rest is better off on it: no reply depends on ARP, routes, the pod's packet filter, or on an offload that
+// leaves the UDP checksum to hardware that a virtual link does not have (dhclient drops such packets).
+//
+// No privilege at run time. Opening the sockets takes capabilities and a namespace; serving them takes
+// neither. The process enters the sandbox between the two, before a guest's first byte is read.
+//
+// A reply that cannot be made or sent is counted, never thrown or logged: a guest must not be able to stop
+// the server or to fill a disk. Other protocols join as further descriptors in Sockets, a service beside
+// Dhcp4Service and one more channel per attachment here.
+#pragma once
+
+#include <cstdint>
+#include <map>
+
+#include "dhcp/dhcp4_service.h"
+#include "dhcp/lease.h"
+#include "dhcp/sockets.h"
+#include "netsetup/types/unique_fd.h"
+
+namespace podnic::dhcp {
+
+/// Counters of one attachment.
+struct Counters {
+  Dhcp4Counters v4;
+  friend bool operator==(const Counters&, const Counters&) = default;
+};
+
+class Server {
+ public:
+  using Id = std::uint64_t;
+
+  /// Error: no more file descriptors.
+  Server();
+
+  /// Serves a link from the next run() on, with descriptors from open_sockets() for the same leases. The id
+  /// is never used again.
+  Id add(Leases leases, Sockets sockets);
+
+  [[nodiscard]] const Counters& counters(Id id) const;
+
+  /// Answers until `stop_fd` (a signalfd, an eventfd, a pipe) is readable; nothing is read from it.
+  void run(int stop_fd);
+
+ private:
+  struct Attachment {
+    Leases leases;
+    Sockets sockets;
+    Counters counters;
+  };
+
+  void watch(int fd, std::uint64_t token);
+
+  UniqueFd epoll_;
+  std::map<Id, Attachment> attachments_;
+  Id last_id_ = 0;
+  Dhcp4Service dhcp4_;
+};
+
+}  // namespace podnic::dhcp

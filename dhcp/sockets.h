@@ -1,0 +1,27 @@
+// The sockets through which one link is served.
+#pragma once
+
+#include <string>
+
+#include "dhcp/lease.h"
+#include "netsetup/types/unique_fd.h"
+
+namespace podnic::dhcp {
+
+/// What the server needs for one attachment: descriptors that keep acting in the namespace where they were
+/// opened, for whoever holds them. All are close-on-exec and non-blocking.
+struct Sockets {
+  /// UDP, 0.0.0.0:67, bound to the device: broadcasts and renewals of this link, and of no other.
+  UniqueFd dhcp4;
+  /// AF_PACKET, bound to the device: link-layer replies. It receives nothing.
+  UniqueFd frames;
+  /// The index of that device in its namespace.
+  int device = 0;
+};
+
+/// Opens in the calling thread's network namespace what `leases` needs on its device. Takes CAP_NET_RAW, and
+/// CAP_NET_BIND_SERVICE where ports below 1024 are privileged. Error: no such device, no such right, or
+/// another server that has port 67 there.
+Sockets open_sockets(const Leases& leases);
+
+}  // namespace podnic::dhcp
