@@ -1,0 +1,48 @@
+# What `cmake --install` leaves: the command, the static libraries with their headers, and the ways to find them.
+#
+# Headers lie in include/podnic as they lie in the source tree, and include each other from there; a program says
+# #include <podnic/attachment/attachment.h>.
+include(CMakePackageConfigHelpers)
+
+set(podnic_libraries types model kernel dhcp bindings attachment launcher)
+set(podnic_header_folders netsetup/types netsetup/model netsetup/kernel dhcp bindings attachment launcher)
+
+foreach(library IN LISTS podnic_libraries)
+  target_compile_features(podnic_${library} PUBLIC cxx_std_23)
+  target_include_directories(podnic_${library} INTERFACE
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/podnic>)
+  set_target_properties(podnic_${library} PROPERTIES EXPORT_NAME ${library})
+endforeach()
+add_library(podnic_all INTERFACE)
+set_target_properties(podnic_all PROPERTIES EXPORT_NAME podnic)
+target_link_libraries(podnic_all INTERFACE podnic_launcher)
+
+install(TARGETS podnic RUNTIME)
+list(TRANSFORM podnic_libraries PREPEND podnic_ OUTPUT_VARIABLE podnic_targets)
+install(TARGETS ${podnic_targets} podnic_all EXPORT podnic ARCHIVE)
+foreach(folder IN LISTS podnic_header_folders)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/podnic/${folder}
+          FILES_MATCHING PATTERN "*.h")
+endforeach()
+
+# find_package(podnic)
+set(podnic_config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/podnic)
+install(EXPORT podnic NAMESPACE podnic:: FILE podnicTargets.cmake DESTINATION ${podnic_config_dir})
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/podnicConfig.cmake.in
+                              ${PROJECT_BINARY_DIR}/podnicConfig.cmake INSTALL_DESTINATION ${podnic_config_dir})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/podnicConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/podnicConfig.cmake ${PROJECT_BINARY_DIR}/podnicConfigVersion.cmake
+        DESTINATION ${podnic_config_dir})
+
+# pkg-config podnic: relative to the file itself, as the prefix may be chosen at install time
+file(RELATIVE_PATH podnic_pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+configure_file(${PROJECT_SOURCE_DIR}/cmake/podnic.pc.in ${PROJECT_BINARY_DIR}/podnic.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/podnic.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+file(GLOB podnic_manuals CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.[1-9])
+foreach(manual IN LISTS podnic_manuals)
+  string(REGEX MATCH "[1-9]$" section ${manual})
+  install(FILES ${manual} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+endforeach()
