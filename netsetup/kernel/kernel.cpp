@@ -22,7 +22,7 @@ struct Kernel::Impl {
   Netns netns;
   MaybeSocket route = std::unexpected(0);
   MaybeSocket netfilter = std::unexpected(0);
-  UniqueFd sysctls;
+  SysctlFolders sysctls;
 
   explicit Impl(Netns where) : netns(std::move(where)) {
     netns.run([this] {

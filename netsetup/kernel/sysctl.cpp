@@ -12,33 +12,55 @@
 namespace podnic::kernel {
 namespace {
 
-// The path below /proc/sys/net. All sysctls of a network namespace lie there; a key comes from a request or a
-// record and must not lead anywhere else.
-std::string path_of(const std::string& action, const std::string& key) {
+struct Location {
+  const UniqueFd* folder = nullptr;  ///< nullptr: the kernel has no such folder
+  std::string path;                  ///< below it
+};
+
+// All sysctls of a network namespace lie below net/; a key comes from a request or a record and must not lead
+// anywhere else.
+Location locate(const SysctlFolders& folders, const std::string& action, const std::string& key) {
   constexpr std::string_view prefix = "net/";
   const std::string inner = "/" + key + "/";
-  const bool stays = key.starts_with(prefix) && inner.find("//") == std::string::npos &&
-                     inner.find("/./") == std::string::npos && inner.find("/../") == std::string::npos &&
-                     key.find('\0') == std::string::npos;
+  const std::size_t slash = key.find('/', prefix.size());
+  const bool stays = key.starts_with(prefix) && slash != std::string::npos &&
+                     inner.find("//") == std::string::npos && inner.find("/./") == std::string::npos &&
+                     inner.find("/../") == std::string::npos && key.find('\0') == std::string::npos;
   if (!stays) throw Error(action + ": not a path below net/", 0, ErrorKind::bad_request);
-  return key.substr(prefix.size());
+  const auto folder = folders.find(std::string_view(key).substr(prefix.size(), slash - prefix.size()));
+  if (folder == folders.end()) return {};
+  return {&folder->second, key.substr(slash + 1)};
 }
 
-UniqueFd open_at(const UniqueFd& folder, const std::string& path, int flags) {
-  return UniqueFd(::openat(folder.get(), path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY));
+/// Not valid, with errno set, when it cannot be opened.
+UniqueFd open_at(const Location& location, int flags) {
+  if (location.folder == nullptr) {
+    errno = ENOENT;
+    return {};
+  }
+  return UniqueFd(
+      ::openat(location.folder->get(), location.path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY));
 }
 
 }  // namespace
 
-UniqueFd open_sysctls() {
-  UniqueFd folder(::open("/proc/sys/net", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!folder.valid()) throw Error("opening /proc/sys/net", errno);
-  return folder;
+SysctlFolders open_sysctls() {
+  SysctlFolders folders;
+  for (const char* name : {"ipv4", "ipv6", "bridge"}) {
+    const std::string path = std::string("/proc/sys/net/") + name;
+    UniqueFd folder(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (folder.valid()) {
+      folders.emplace(name, std::move(folder));
+    } else if (errno != ENOENT) {
+      throw Error(fmt::format("opening '{}'", path), errno);
+    }
+  }
+  return folders;
 }
 
-std::optional<std::string> read_sysctl(const UniqueFd& folder, const std::string& key) {
+std::optional<std::string> read_sysctl(const SysctlFolders& folders, const std::string& key) {
   const std::string action = fmt::format("reading sysctl '{}'", key);
-  const UniqueFd file = open_at(folder, path_of(action, key), O_RDONLY);
+  const UniqueFd file = open_at(locate(folders, action, key), O_RDONLY);
   if (!file.valid()) {
     if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
     throw Error(action, errno);
@@ -56,9 +78,9 @@ std::optional<std::string> read_sysctl(const UniqueFd& folder, const std::string
   return value;
 }
 
-void write_sysctl(const UniqueFd& folder, const std::string& action, const std::string& key,
+void write_sysctl(const SysctlFolders& folders, const std::string& action, const std::string& key,
                   const std::string& value) {
-  const UniqueFd file = open_at(folder, path_of(action, key), O_WRONLY);
+  const UniqueFd file = open_at(locate(folders, action, key), O_WRONLY);
   const bool written =
       file.valid() && ::write(file.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size());
   if (written) return;
