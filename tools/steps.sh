@@ -21,30 +21,47 @@ fail() {
   exit 1
 }
 
+# A long step: begin, progress as often as one likes, and done_with when it has succeeded.
+begin() {
+  begun=$SECONDS shown=$SECONDS
+  [[ $on_terminal ]] || echo "  ...   $1"
+}
+
+# progress TEXT [DETAIL]: on a terminal at once, elsewhere a line every 15 seconds.
+progress() {
+  local detail
+  detail=$(tr -cd '[:print:]' <<<"${2-}" | cut -c1-60)
+  if [[ $on_terminal ]]; then
+    printf '%s %4d s %s  %s' "$erase" $((SECONDS - begun)) "$1" "$detail"
+  elif ((SECONDS - shown >= 15)); then
+    shown=$SECONDS
+    printf '  ...   %s: %d s so far  %s\n' "$1" $((SECONDS - begun)) "$detail"
+  fi
+}
+
+done_with() {
+  printf '%s' "$erase"
+  good "$1 ($((SECONDS - begun)) s)"
+}
+
 # step TEXT COMMAND...: runs it in the background, so that its progress can be shown and a signal is served at once.
 # Its process group is $step_group while it runs.
 step() {
-  local text=$1 log=$scratch/step.log started=$SECONDS shown=$SECONDS status=0
+  local text=$1 log=$scratch/step.log status=0
   shift
-  [[ $on_terminal ]] || echo "  ...   $text"
+  begin "$text"
   set -m
   "$@" >"$log" 2>&1 </dev/null &
   step_group=$!
   set +m
   while kill -0 "$step_group" 2>/dev/null; do
-    if [[ $on_terminal ]]; then
-      printf '%s  %3d s %s  %.60s' "$erase" $((SECONDS - started)) "$text" "$(tail -n 1 "$log" | tr -cd '[:print:]')"
-    elif ((SECONDS - shown >= 15)); then
-      shown=$SECONDS
-      printf '  ...   %s: %d s so far; %.60s\n' "$text" $((SECONDS - started)) "$(tail -n 1 "$log")"
-    fi
-    sleep 0.2
+    progress "$text" "$(tail -n 1 "$log")"
+    sleep 0.1
   done
   wait "$step_group" || status=$?
   step_group=
   if ((status == 0)); then
-    printf '%s' "$erase"
-    good "$text ($((SECONDS - started)) s)"
+    done_with "$text"
   else
     printf '%s' "$erase"
     bad "$text. The end of its output:"
