@@ -115,7 +115,9 @@ ByteView NetlinkSocket::receive(bool wait) {
       return {buffer_.get(), static_cast<std::size_t>(size)};
     }
     if (!wait && errno == EAGAIN) return {};
-    if (errno != EINTR) throw_errno("reading a netlink answer");
+    // Answers that found no room are gone (netlink_overrun); the first ones, which matter, are still there.
+    const bool overrun = !wait && errno == ENOBUFS;
+    if (errno != EINTR && !overrun) throw_errno("reading a netlink answer");
   }
 }
 

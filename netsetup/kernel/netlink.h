@@ -30,6 +30,7 @@ struct Refusal {
   int error_number = 0;  ///< positive, as the kernel's own message says it
   std::string kernel_text;
   std::uint32_t sequence = 0;  ///< of the refused message
+  friend bool operator==(const Refusal&, const Refusal&) = default;
 
   [[nodiscard]] Error error(std::string action) const {
     Error error(std::move(action), error_number);
@@ -79,6 +80,9 @@ class NetlinkSocket {
   /// Sends a batch whose message `last` asks for an acknowledgement; gives back the refusal with the lowest
   /// number.
   [[nodiscard]] std::optional<Refusal> transact(ByteView batch, std::uint32_t last);
+
+  /// Sends what has no answer.
+  void tell(ByteView bytes) { send(bytes); }
 
   /// Sends one request and calls visit(message) for each message that answers it: one for a plain request,
   /// any number for a dump. False when a change interrupted the dump, which makes it inconsistent.

@@ -38,49 +38,63 @@ bool says_missing_feature(int error_number) {
   }
 }
 
-// The answers to several requests about one table, and whether they all saw the same generation of the
-// ruleset: every answer carries the low 16 bits of its number (nfnl_msg_put() with nft_base_seq()).
-struct View {
-  TableReader reader;
-  std::optional<std::uint16_t> generation;
-  bool consistent = true;
+std::string missing_hint(std::string_view feature) {
+  return fmt::format("The kernel seems to lack {}.", feature);
+}
 
-  void read(const nlmsghdr& message) {
-    const std::uint16_t seen = header_of<nfgenmsg>(message).res_id;
-    consistent = consistent && generation.value_or(seen) == seen;
-    generation = seen;
-    reader.read(message);
+// The number of the ruleset: every committed transaction makes a new one.
+std::expected<std::uint32_t, Refusal> generation(NetlinkSocket& socket) {
+  std::uint32_t number = 0;
+  Message request = request_for(NFT_MSG_GETGEN, 0);
+  const auto answered = socket.read(request, [&number](const nlmsghdr& message) {
+    each_attribute(attributes_of(message, sizeof(nfgenmsg)), [&](int type, ByteView payload) {
+      if (type == NFTA_GEN_ID) number = ntohl(number_in<std::uint32_t>(payload));
+    });
+  });
+  if (!answered) return std::unexpected(answered.error());
+  return number;
+}
+
+// Returns when no transaction that had its number already is still being put in place: an empty one waits its
+// turn, and makes no new generation (nf_tables_commit()).
+void wait_for_commit(NetlinkSocket& socket) {
+  const nfgenmsg header{AF_UNSPEC, NFNETLINK_V0, htons(NFNL_SUBSYS_NFTABLES)};
+  Bytes batch;
+  for (const std::uint16_t type : {std::uint16_t{NFNL_MSG_BATCH_BEGIN}, std::uint16_t{NFNL_MSG_BATCH_END}}) {
+    Message message(type, 0, header);
+    batch.insert(batch.end(), message.bytes().begin(), message.bytes().end());
   }
-};
+  socket.tell(batch);
+}
 
-// Reads the whole table once; false when it changed meanwhile. Error texts are the caller's.
-std::expected<bool, Refusal> read_once(NetlinkSocket& socket, const std::string& name, View& view) {
+// The table and all that is in it, which may be half of one and half of the next ruleset.
+std::expected<bool, Refusal> read_parts(NetlinkSocket& socket, const std::string& name, TableReader& reader) {
   const auto ask = [&](int type, unsigned flags, unsigned table_attribute, const std::string* set) {
     Message request = request_for(type, flags);
     request.put_text(table_attribute, name);
     if (set != nullptr) request.put_text(NFTA_SET_ELEM_LIST_SET, *set);
-    return socket.read(request, [&view](const nlmsghdr& message) { view.read(message); });
+    return socket.read(request, [&reader](const nlmsghdr& message) { reader.read(message); });
   };
-  if (auto found = ask(NFT_MSG_GETTABLE, 0, NFTA_TABLE_NAME, nullptr); !found) return found;
-  const auto all = [&]() -> std::expected<bool, Refusal> {
-    auto read = ask(NFT_MSG_GETSET, NLM_F_DUMP, NFTA_SET_TABLE, nullptr);
-    for (const std::string& set : view.reader.set_names()) {
-      if (read && *read) read = ask(NFT_MSG_GETSETELEM, NLM_F_DUMP, NFTA_SET_ELEM_LIST_TABLE, &set);
-    }
-    if (read && *read) read = ask(NFT_MSG_GETCHAIN, NLM_F_DUMP, NFTA_CHAIN_TABLE, nullptr);
-    if (read && *read) read = ask(NFT_MSG_GETRULE, NLM_F_DUMP, NFTA_RULE_TABLE, nullptr);
-    return read;
-  };
-  auto complete = all();
-  // What was there a moment ago has gone.
-  if (!complete && complete.error().error_number == ENOENT) return false;
-  if (complete) *complete = *complete && view.consistent;
-  return complete;
+  auto read = ask(NFT_MSG_GETTABLE, 0, NFTA_TABLE_NAME, nullptr);
+  if (read && *read) read = ask(NFT_MSG_GETSET, NLM_F_DUMP, NFTA_SET_TABLE, nullptr);
+  for (const std::string& set : reader.set_names()) {
+    if (read && *read) read = ask(NFT_MSG_GETSETELEM, NLM_F_DUMP, NFTA_SET_ELEM_LIST_TABLE, &set);
+  }
+  if (read && *read) read = ask(NFT_MSG_GETCHAIN, NLM_F_DUMP, NFTA_CHAIN_TABLE, nullptr);
+  if (read && *read) read = ask(NFT_MSG_GETRULE, NLM_F_DUMP, NFTA_RULE_TABLE, nullptr);
+  return read;
 }
 
 std::optional<Refusal> send(NetlinkSocket& socket, const Batch& batch) {
   // The end of the batch has no part and no answer: the message before it asks for the acknowledgement.
   return socket.transact(batch.bytes, static_cast<std::uint32_t>(batch.parts.size() - 1));
+}
+
+// No nf_tables at all.
+Error error_of_whole(const Refusal& refusal, const std::string& action) {
+  Error error = refusal.error(action);
+  if (says_missing_feature(refusal.error_number)) error.hint(missing_hint(nf_tables_feature));
+  return error;
 }
 
 }  // namespace
@@ -93,7 +107,7 @@ Error error_of(const Batch& batch, const Refusal& refusal) {
   if (refusal.error_number == EPERM)
     error.hint("This needs CAP_NET_ADMIN over the network namespace.");
   else if (!part.feature.empty() && says_missing_feature(refusal.error_number))
-    error.hint("The kernel seems to lack " + part.feature + ".");
+    error.hint(missing_hint(part.feature));
   return error;
 }
 
@@ -111,13 +125,16 @@ void delete_table(NetlinkSocket& socket, const model::DeleteTable& step) {
 std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& name) {
   const std::string action = fmt::format("reading table '{}'", name);
   for (int attempt = 0; attempt < NetlinkSocket::attempts; ++attempt) {
-    View view{.reader = TableReader(name), .generation = {}};
-    const auto complete = read_once(socket, name, view);
-    if (!complete) {
-      if (complete.error().error_number == ENOENT) return std::nullopt;
-      throw complete.error().error(action);
-    }
-    if (*complete) return view.reader.table();
+    const auto before = generation(socket);
+    if (!before) throw error_of_whole(before.error(), action);
+    wait_for_commit(socket);
+    TableReader reader(name);
+    const auto complete = read_parts(socket, name, reader);
+    if (generation(socket) != before) continue;
+    if (complete && *complete) return reader.table();
+    if (complete) continue;
+    if (complete.error().error_number == ENOENT) return std::nullopt;
+    throw complete.error().error(action);
   }
   throw NetlinkSocket::always_interrupted().error(action);
 }
@@ -129,7 +146,7 @@ std::vector<std::string> tables_of(NetlinkSocket& socket, const std::string& com
         if (header_of<nfgenmsg>(message).nfgen_family == NFPROTO_INET && comment_of(message) == comment)
           found.push_back(name_of(message));
       });
-  if (!names) throw names.error().error("reading the tables");
+  if (!names) throw error_of_whole(names.error(), "reading the tables");
   return std::move(*names);
 }
 

@@ -18,6 +18,8 @@
 
 namespace podnic::kernel::nftables {
 
+inline constexpr const char* nf_tables_feature = "CONFIG_NF_TABLES (module nf_tables)";
+
 /// A transaction: all of it happens, or nothing. The same step gives the same bytes always.
 struct Batch {
   struct Part {

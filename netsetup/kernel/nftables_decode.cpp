@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <tuple>
 
 #include "netsetup/kernel/nftables.h"
 
@@ -229,9 +228,12 @@ void TableReader::read_rule(const nlmsghdr& message) {
 std::vector<nft::Element> TableReader::elements_of(const FoundSet& found) {
   std::vector<Bound> bounds = found.bounds;
   // At the same key one range ends before the next begins.
-  std::ranges::sort(bounds, [](const Bound& a, const Bound& b) {
-    return std::tie(a.key, b.is_end) < std::tie(b.key, a.is_end);
-  });
+  const auto precedes = [](const Bound& a, const Bound& b) {
+    return a.key == b.key ? a.is_end && !b.is_end : a.key < b.key;
+  };
+  // The kernel's trees come in descending order, its hashes in none.
+  if (!bounds.empty() && precedes(bounds.back(), bounds.front())) std::ranges::reverse(bounds);
+  if (!std::ranges::is_sorted(bounds, precedes)) std::ranges::sort(bounds, precedes);
   std::vector<nft::Element> elements;
   elements.reserve(bounds.size());
   bool open = false;

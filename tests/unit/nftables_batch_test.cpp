@@ -1,0 +1,208 @@
+// The nf_tables messages: their bytes are pinned, and what is written reads back as the same value.
+#include <gmock/gmock.h>
+#include <linux/netlink.h>
+#include <netinet/in.h>
+// netinet/in.h must come before the netfilter headers.
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+#include <random>
+#include <sstream>
+
+#include "netsetup/kernel/nftables.h"
+
+namespace podnic::kernel::nftables {
+namespace {
+
+namespace nft = model::nft;
+using testing::HasSubstr;
+
+nft::Element port(std::uint16_t first, std::uint16_t last) {
+  return {nft::value_of_port(first), nft::value_of_port(last), std::nullopt};
+}
+
+/// One of everything that podnic writes.
+nft::Table sample() {
+  const IpAddress guest4 = IpAddress::v4(10, 0, 2, 2);
+  const IpAddress pod6 = *IpAddress::parse("fd00:10:244:1::5");
+  nft::Table table{.comment = "podnic:sample", .sets = {}, .chains = {}};
+  nft::Set map{.name = "map_tcp", .data = nft::DataType::inet_service, .interval = true, .elements = {}};
+  map.elements = {{nft::value_of_port(8080), nft::value_of_port(8080), nft::value_of_port(80)},
+                  {nft::value_of_port(9000), nft::value_of_port(9100), nft::value_of_port(90)}};
+  table.sets = {std::move(map),
+                {.name = "pod4",
+                 .key = nft::DataType::ipv4_addr,
+                 .elements = {{nft::value_of(IpAddress::v4(10, 244, 1, 5)),
+                               nft::value_of(IpAddress::v4(10, 244, 1, 5)), std::nullopt}}},
+                {.name = "pod6",
+                 .key = nft::DataType::ipv6_addr,
+                 .elements = {{nft::value_of(pod6), nft::value_of(pod6), std::nullopt}}},
+                {.name = "ports",
+                 .interval = true,
+                 .elements = {port(0, 79), port(80, 80), port(81, 90), port(60000, 65535)}}};
+  table.chains = {
+      {.name = "inbound",
+       .rules = {nft::rule({nft::dport_in(IPPROTO_TCP, "ports"), nft::counter(), nft::dnat(guest4)}),
+                 nft::rule({nft::protocol_is(IPPROTO_TCP), nft::dnat_mapped(guest4, IPPROTO_TCP, "map_tcp")}),
+                 nft::rule({nft::is_not_dnated(), nft::drop()})}},
+      {.name = "postrouting",
+       .hook = nft::Hook{"nat", NF_INET_POST_ROUTING, 100, false},
+       .rules = {nft::rule({nft::oifname("eth0"), nft::saddr(guest4), nft::masquerade()}),
+                 nft::rule({nft::oifname_is_not("eth0"), nft::daddr_within(*IpPrefix::parse("127.0.0.0/8")),
+                            nft::snat(IpAddress::v4(10, 0, 2, 1))})}},
+      {.name = "prerouting",
+       .hook = nft::Hook{"nat", NF_INET_PRE_ROUTING, -100, true},
+       .rules = {nft::rule({nft::iifname("eth0"), nft::daddr_in(Family::v6, "pod6"), nft::state_is_new(),
+                            nft::jump("inbound")}),
+                 nft::rule({nft::daddr(pod6), nft::go_to("inbound")})}}};
+  return table;
+}
+
+/// The messages of a batch.
+std::vector<const nlmsghdr*> messages_of(const Batch& batch) {
+  std::vector<const nlmsghdr*> messages;
+  for (std::size_t at = 0; at < batch.bytes.size();) {
+    const auto* message = reinterpret_cast<const nlmsghdr*>(batch.bytes.data() + at);
+    messages.push_back(message);
+    at += NLMSG_ALIGN(message->nlmsg_len);
+  }
+  return messages;
+}
+
+nft::Table read_back(const std::string& name, const Batch& batch) {
+  TableReader reader(name);
+  for (const nlmsghdr* message : messages_of(batch)) reader.read(*message);
+  return reader.table();
+}
+
+/// One line per message, "sequence type flags action", and below it the bytes behind the header, 32 to a
+/// line.
+std::string dump(const Batch& batch) {
+  std::ostringstream out;
+  out << std::hex;
+  for (const nlmsghdr* message : messages_of(batch)) {
+    out << message->nlmsg_seq << " type " << message->nlmsg_type << " flags " << message->nlmsg_flags << " "
+        << (message->nlmsg_seq < batch.parts.size() ? batch.parts[message->nlmsg_seq].action : "end") << "\n";
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(message);
+    for (std::size_t i = NLMSG_HDRLEN; i < message->nlmsg_len; ++i) {
+      const std::size_t column = (i - NLMSG_HDRLEN) % 32;
+      out << (column == 0 ? "  " : "") << (bytes[i] < 16 ? "0" : "") << static_cast<unsigned>(bytes[i]);
+      if (column == 31 || i + 1 == message->nlmsg_len) out << "\n";
+    }
+  }
+  return out.str();
+}
+
+TEST(NftablesBatch, GoldenBytes) {
+  const std::string found = dump(encode_batch(model::ReplaceTable{"podnic-eth0", sample()})) +
+                            dump(encode_batch(model::DeleteTable{"podnic-eth0"}));
+  const std::string path = PODNIC_SOURCE_DIR "/tests/data/nftables_batch.txt";
+  // The bytes change with intent only: run once with PODNIC_UPDATE_GOLDEN=1, and look at the difference.
+  if (std::getenv("PODNIC_UPDATE_GOLDEN") != nullptr) std::ofstream(path) << found;
+  std::stringstream golden;
+  golden << std::ifstream(path).rdbuf();
+  EXPECT_EQ(found, golden.str());
+}
+
+TEST(NftablesBatch, ReadsBackAsTheSameTable) {
+  EXPECT_EQ(read_back("t", encode_batch(model::ReplaceTable{"t", sample()})), sample());
+  const nft::Table empty;
+  EXPECT_EQ(read_back("t", encode_batch(model::ReplaceTable{"t", empty})), empty);
+  EXPECT_EQ(read_back("other", encode_batch(model::ReplaceTable{"t", sample()})), nft::Table{});
+}
+
+TEST(NftablesBatch, RandomSetsReadBack) {
+  std::mt19937 engine(7);
+  const auto random = [&engine](std::uint32_t below) { return static_cast<std::uint32_t>(engine() % below); };
+  for (int round = 0; round < 300; ++round) {
+    nft::Set set{.name = "s", .interval = random(2) == 0, .elements = {}};
+    if (random(2) == 0) set.data = nft::DataType::inet_service;
+    for (std::uint32_t at = random(3); at <= 0xffff; at += 1 + random(2000)) {
+      const std::uint32_t first = at;
+      if (set.interval) at = std::min(0xffffU, at + random(3));
+      nft::Element element = port(static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(at));
+      if (set.data) element.data = nft::value_of_port(static_cast<std::uint16_t>(random(0x10000)));
+      set.elements.push_back(element);
+    }
+    const nft::Table table{.comment = "c", .sets = {set}, .chains = {}};
+    ASSERT_EQ(read_back("t", encode_batch(model::ReplaceTable{"t", table})), table) << round;
+  }
+}
+
+TEST(NftablesBatch, LargestKeysOfEveryType) {
+  const auto highest4 = nft::value_of(*IpAddress::parse("255.255.255.255"));
+  const auto highest6 = nft::value_of(*IpAddress::parse("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"));
+  const auto middle6 = nft::value_of(*IpAddress::parse("fd00::ffff:ffff:ffff:ffff"));
+  nft::Table table{.comment = "c", .sets = {}, .chains = {}};
+  table.sets = {{.name = "four",
+                 .key = nft::DataType::ipv4_addr,
+                 .interval = true,
+                 .elements = {{nft::value_of(IpAddress::v4(0, 0, 0, 0)), highest4, std::nullopt}}},
+                {.name = "six",
+                 .key = nft::DataType::ipv6_addr,
+                 .interval = true,
+                 .elements = {{nft::value_of(*IpAddress::parse("fd00::")), middle6, std::nullopt},
+                              {highest6, highest6, std::nullopt}}}};
+  EXPECT_EQ(read_back("t", encode_batch(model::ReplaceTable{"t", table})), table);
+}
+
+TEST(NftablesBatch, ManyElementsAreSplitAndReadBack) {
+  nft::Set set{.name = "s", .data = nft::DataType::inet_service, .interval = true, .elements = {}};
+  for (unsigned i = 0; i < 20000; ++i) {
+    nft::Element element = port(static_cast<std::uint16_t>(3 * i), static_cast<std::uint16_t>(3 * i + 1));
+    element.data = nft::value_of_port(static_cast<std::uint16_t>(i));
+    set.elements.push_back(element);
+  }
+  const nft::Table table{.comment = "c", .sets = {set}, .chains = {}};
+  const Batch batch = encode_batch(model::ReplaceTable{"t", table});
+  EXPECT_GT(batch.parts.size(), 15U);
+  EXPECT_LT(batch.parts.size(), 30U);
+  EXPECT_EQ(read_back("t", batch), table);
+  EXPECT_EQ(encode_batch(model::ReplaceTable{"t", table}).bytes, batch.bytes);
+}
+
+TEST(NftablesBatch, SequenceNumbersCountAndOnlyTheLastMessageAsks) {
+  const Batch batch = encode_batch(model::ReplaceTable{"t", sample()});
+  const auto messages = messages_of(batch);
+  ASSERT_EQ(messages.size(), batch.parts.size() + 1);
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    EXPECT_EQ(messages[i]->nlmsg_seq, i);
+    EXPECT_EQ((messages[i]->nlmsg_flags & NLM_F_ACK) != 0, i + 2 == messages.size()) << i;
+  }
+}
+
+TEST(NftablesBatch, ErrorsNameTheRefusedMessage) {
+  const Batch batch = encode_batch(model::ReplaceTable{"podnic-eth0", sample()});
+  const auto error_at = [&](std::string_view action, int number) {
+    const auto found = std::ranges::find_if(
+        batch.parts, [&](const Batch::Part& part) { return part.action.starts_with(action); });
+    return error_of(batch, {number, "told so", static_cast<std::uint32_t>(found - batch.parts.begin())});
+  };
+  const Error rule = error_at("adding rule 'tcp dport @ports", ENOENT);
+  EXPECT_STREQ(
+      rule.what(),
+      "replacing table 'podnic-eth0': adding rule 'tcp dport @ports counter packets 0 bytes 0 dnat ip to "
+      "10.0.2.2' to chain 'inbound' of table 'podnic-eth0': No such file or directory (ENOENT); kernel: told "
+      "so");
+  EXPECT_THAT(rule.hint_text(), HasSubstr("nft_chain_nat"));
+  EXPECT_THAT(error_at("adding chain 'prerouting'", EOPNOTSUPP).hint_text(), HasSubstr("nft_chain_nat"));
+  EXPECT_EQ(error_at("adding chain 'inbound'", EOPNOTSUPP).hint_text(), "");
+  EXPECT_THAT(error_at("adding table", EAFNOSUPPORT).hint_text(), HasSubstr("CONFIG_NF_TABLES_INET"));
+  const Error whole = error_of(batch, {EOPNOTSUPP, {}, 0});
+  EXPECT_STREQ(whole.what(), "replacing table 'podnic-eth0': Operation not supported (EOPNOTSUPP)");
+  EXPECT_THAT(whole.hint_text(), HasSubstr("module nf_tables"));
+  EXPECT_THAT(error_of(batch, {EPERM, {}, 0}).hint_text(), HasSubstr("CAP_NET_ADMIN"));
+}
+
+TEST(NftablesBatch, AnUnknownExpressionCannotBeWritten) {
+  nft::Table table{
+      .comment = "c", .sets = {}, .chains = {{.name = "c", .rules = {{{nft::Unknown{"quota"}}, {}}}}}};
+  EXPECT_THROW(encode_batch(model::ReplaceTable{"t", table}), Error);
+}
+
+}  // namespace
+}  // namespace podnic::kernel::nftables
