@@ -54,13 +54,14 @@ struct Planner {
     for (const auto& [name, table] : wanted.tables) {
       if (!table) continue;
       const auto found = now.tables.find(name);
-      if (found != now.tables.end() && found->second) {
+      const bool present = found != now.tables.end() && found->second;
+      if (present) {
         if (found->second->comment != ownership.tag) {
           throw_taken("nftables table inet", name, "comment", found->second->comment);
         }
         if (found->second == table) continue;
       }
-      emit(ReplaceTable{name, *table});
+      emit(ReplaceTable{name, *table, !present});
     }
   }
 

@@ -110,8 +110,9 @@ struct Commands {
     return {fmt::format("sysctl -w {}", quoted(step.key + "=" + step.value))};
   }
   Lines operator()(const ReplaceTable& step) const {
-    return {fmt::format("nft -f - <<'END'\nadd table inet {0}\ndelete table inet {0}\n{1}END", step.name,
-                        nft::render(step.name, step.table))};
+    const std::string clear =
+        step.is_new ? "" : fmt::format("add table inet {0}\ndelete table inet {0}\n", step.name);
+    return {fmt::format("nft -f - <<'END'\n{}{}END", clear, nft::render(step.name, step.table))};
   }
   Lines operator()(const DeleteTable& step) const {
     return {fmt::format("nft delete table inet {}", step.name)};

@@ -53,6 +53,10 @@ struct SetSysctl {
 struct ReplaceTable {
   std::string name;
   nft::Table table;
+  /// Nothing was there: nothing is deleted, and a table that has come meanwhile is an error. A deletion would
+  /// make the kernel wait for all packets under way (nft_rcv_nl_event() flushes it when the socket is
+  /// closed): 5 ms.
+  bool is_new = false;
   friend bool operator==(const ReplaceTable&, const ReplaceTable&) = default;
 };
 struct DeleteTable {

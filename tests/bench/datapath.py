@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""The path between a peer and a guest namespace, as ratios to a plain veth in the same run.
+
+Usage: datapath.py PODNIC NETLOAD [ROUNDS]. The guest's end is a veth in the place of the tap: a VM's own cost is not
+podnic's. The wiring is the plan's, command by command, but for the line that creates the tap.
+"""
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from namespaces import Namespace, in_own_namespaces, make_pod
+
+SECONDS = 3
+GUEST4, GATEWAY4, POD4, PEER4 = "10.0.2.2", "10.0.2.1", "10.244.1.5", "10.244.1.1"
+
+
+class Path:
+    """Where the client and the server of a measurement are, for traffic to the guest and from it."""
+
+    def __init__(self, peer, guest, guest_address, peer_address, keep):
+        self.peer, self.guest, self.keep = peer, guest, keep
+        self.guest_address, self.peer_address = guest_address, peer_address
+
+
+def plain_veth():
+    peer, guest = Namespace(), Namespace()
+    peer.run(f"ip link add veth0 type veth peer name eth0 netns {guest.path}; ip address add 10.9.0.1/24 dev veth0; "
+             "ip link set veth0 up")
+    guest.run("ip address add 10.9.0.2/24 dev eth0; ip link set eth0 up")
+    return Path(peer, guest, "10.9.0.2", "10.9.0.1", [])
+
+
+def masquerade(podnic, folder, topology, ports):
+    pod, peer = make_pod()
+    guest = Namespace()
+    config = os.path.join(folder, "request.json")
+    with open(config, "w") as file:
+        # Every second port, and those that the measurements use.
+        listed = [f"{1 + 2 * i}/tcp" for i in range(ports)] + (["5201/udp", "5201/tcp", "7000/tcp"] if ports else [])
+        json.dump({"ports": listed, "topology": topology, "resolvConf": "/dev/null"}, file)
+    plan = subprocess.run([podnic, "plan", "--netns", pod.path, "--config", config, "--output", "json"], check=True,
+                          capture_output=True)
+    for step in json.loads(plan.stdout)["steps"]:
+        for command in step["commands"]:
+            if command.startswith("ip tuntap add"):
+                command = f"ip link add tap-eth0 type veth peer name eth0 netns {guest.path}"
+            pod.run(command)
+    guest.run(f"ip address add {GUEST4}/24 dev eth0; ip link set eth0 up; ip route add default via {GATEWAY4}")
+    return Path(peer, guest, POD4, PEER4, [pod])
+
+
+def iperf(client, server, address, *options):
+    daemon = server.start(["iperf3", "-s", "-1"])
+    try:
+        server.run("until ss -Hltn 'sport = :5201' | grep -q .; do :; done")
+        result = subprocess.run(client.wrap(["iperf3", "-c", address, "-J", "-t", str(SECONDS), *options]), check=True,
+                                capture_output=True)
+        return json.loads(result.stdout)["end"]
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+def measure(path, netload):
+    results = {}
+    results["TCP in"] = iperf(path.peer, path.guest, path.guest_address)["sum_received"]["bits_per_second"]
+    results["TCP out"] = iperf(path.guest, path.peer, path.peer_address)["sum_received"]["bits_per_second"]
+    udp = iperf(path.peer, path.guest, path.guest_address, "-u", "-b", "0", "-l", "64")["sum"]
+    results["UDP 64 B"] = (udp["packets"] - udp["lost_packets"]) / udp["seconds"]
+    server = path.guest.start([netload, "serve", "7000"])
+    try:
+        path.guest.run("until ss -Hltn 'sport = :7000' | grep -q .; do :; done")
+        for mode, name in (("rr", "round trip"), ("crr", "connect")):
+            out = subprocess.run(path.peer.wrap([netload, mode, path.guest_address, "7000", str(SECONDS)]), check=True,
+                                 capture_output=True, text=True).stdout.split()
+            results[name + " p50"] = float(out[1])
+            if mode == "crr":
+                results["connections/s"] = int(out[0]) / SECONDS
+    finally:
+        server.terminate()
+        server.wait()
+    return results
+
+
+def main():
+    podnic, netload = (os.path.abspath(path) for path in sys.argv[1:3])
+    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    folder = tempfile.mkdtemp(prefix="podnic-bench-")
+    try:
+        paths = {"plain veth": plain_veth()}
+        for topology in ("tap", "bridge"):
+            for ports in (0, 10000):
+                paths[f"{topology}, {ports} ports"] = masquerade(podnic, folder, topology, ports)
+        taken = {name: [] for name in paths}
+        for _ in range(rounds):  # interleaved: the machine's speed drifts
+            for name, path in paths.items():
+                taken[name].append(measure(path, os.path.abspath(netload)))
+        figures = {name: {key: statistics.median(one[key] for one in all_) for key in all_[0]}
+                   for name, all_ in taken.items()}
+        base = figures["plain veth"]
+        print("plain veth: " + ", ".join(f"{key} {value:,.0f}" for key, value in base.items()))
+        print(f"{'ratio to plain veth':<24}" + "".join(f"{key:>16}" for key in base))
+        for name, values in figures.items():
+            if name != "plain veth":
+                print(f"{name:<24}" + "".join(f"{values[key] / base[key]:>16.2f}" for key in base))
+    finally:
+        shutil.rmtree(folder)
+
+
+in_own_namespaces(main)
