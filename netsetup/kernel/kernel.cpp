@@ -20,15 +20,14 @@ using MaybeSocket = std::expected<NetlinkSocket, int>;
 
 struct Kernel::Impl {
   Netns netns;
+  NetnsWorker worker;
   MaybeSocket route = std::unexpected(0);
   MaybeSocket netfilter = std::unexpected(0);
-  SysctlFolders sysctls;
 
-  explicit Impl(Netns where) : netns(std::move(where)) {
-    netns.run([this] {
+  explicit Impl(Netns where) : netns(std::move(where)), worker(netns) {
+    worker.run([this] {
       route = NetlinkSocket::open(NETLINK_ROUTE);
       netfilter = NetlinkSocket::open(NETLINK_NETFILTER);
-      sysctls = open_sysctls();
     });
     if (!route) throw Error("opening an rtnetlink socket", route.error());
   }
@@ -59,7 +58,7 @@ struct Kernel::Impl {
     rtnetlink::delete_address(*route, action, step);
   }
   void make(const std::string& action, const model::SetSysctl& step) {
-    write_sysctl(sysctls, action, step.key, step.value);
+    worker.run([&] { write_sysctl(action, step.key, step.value); });
   }
   void make(const std::string&, const model::ReplaceTable& step) {
     nftables::replace_table(nftables(), step);
@@ -75,7 +74,9 @@ Kernel& Kernel::operator=(Kernel&&) noexcept = default;
 model::NetState Kernel::observe(const Watch& watch) {
   model::NetState state;
   rtnetlink::observe(*impl_->route, state);
-  for (const std::string& key : watch.sysctls) state.sysctls[key] = read_sysctl(key);
+  impl_->worker.run([&] {
+    for (const std::string& key : watch.sysctls) state.sysctls[key] = kernel::read_sysctl(key);
+  });
   for (const std::string& name : watch.tables)
     state.tables[name] = nftables::read_table(impl_->nftables(), name);
   return state;
@@ -83,19 +84,13 @@ model::NetState Kernel::observe(const Watch& watch) {
 
 void Kernel::apply(const model::Step& step) {
   const std::string action = model::describe(step);
-  try {
-    std::visit([&](const auto& one) { impl_->make(action, one); }, step);
-  } catch (Error& error) {
-    if (error.error_number() == EPERM && error.hint_text().empty())
-      error.hint(
-          "This needs CAP_NET_ADMIN over the network namespace: run as root, or give the container "
-          "NET_ADMIN.");
-    throw;
-  }
+  std::visit([&](const auto& one) { impl_->make(action, one); }, step);
 }
 
 std::optional<std::string> Kernel::read_sysctl(const std::string& key) {
-  return kernel::read_sysctl(impl_->sysctls, key);
+  std::optional<std::string> value;
+  impl_->worker.run([&] { value = kernel::read_sysctl(key); });
+  return value;
 }
 
 std::vector<std::string> Kernel::tables_of(const std::string& tag) {
@@ -107,12 +102,8 @@ std::map<std::string, LinkStats> Kernel::link_stats() {
 }
 
 void Kernel::check_prerequisites(bool needs_tap) {
-  if (const auto refusal = rtnetlink::ask_for_net_admin(*impl_->route)) {
-    Error error = refusal->error("asking for the right to change the network namespace");
-    error.hint(
-        "This needs CAP_NET_ADMIN over the network namespace: run as root, or give the container NET_ADMIN.");
-    throw error;
-  }
+  if (const auto refusal = rtnetlink::ask_for_net_admin(*impl_->route))
+    throw refusal->error("asking for the right to change the network namespace");
   if (needs_tap) check_tun_device();
 }
 

@@ -1,8 +1,8 @@
 // The kernel of one network namespace: the only place where anything is read or changed.
 //
-// A Kernel opens its descriptors inside the namespace once (see netns.h) and works from outside ever after.
-// Every method is one or a few system calls; every Error names the object and carries the kernel's
-// extended-ack text.
+// A Kernel opens its descriptors inside the namespace once (see netns.h) and works from outside ever after;
+// only sysctls are read and written by a thread that stays inside. Every method is one or a few system calls;
+// every Error names the object and carries the kernel's extended-ack text.
 #pragma once
 
 #include <cstdint>

@@ -76,24 +76,63 @@ NetnsIdentity Netns::identity() const {
 }
 
 void Netns::run(const std::function<void()>& body) const {
-  if (is_own(fd_.get())) return body();
-  std::exception_ptr failure;
-  std::thread([&] {
+  NetnsWorker(*this).run(body);
+}
+
+NetnsWorker::NetnsWorker(const Netns& netns) {
+  if (is_own(netns.fd())) return;
+  thread_ = std::thread([this] { work(); });
+  try {
+    run([&netns] {
+      if (::setns(netns.fd(), CLONE_NEWNET) == 0) return;
+      Error error(fmt::format("entering network namespace '{}'", netns.path()), errno);
+      if (errno == EPERM)
+        error.hint(
+            "This needs CAP_SYS_ADMIN over the namespace: run as root, or as root of the user namespace "
+            "that owns it.");
+      throw error;
+    });
+  } catch (...) {
+    end();
+    throw;
+  }
+}
+
+NetnsWorker::~NetnsWorker() {
+  if (thread_.joinable()) end();
+}
+
+void NetnsWorker::end() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void NetnsWorker::run(const std::function<void()>& body) {
+  if (!thread_.joinable()) return body();
+  std::unique_lock lock(mutex_);
+  task_ = &body;
+  changed_.notify_all();
+  changed_.wait(lock, [this] { return task_ == nullptr; });
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+void NetnsWorker::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return task_ != nullptr || ending_; });
+    if (ending_) return;
     try {
-      if (::setns(fd_.get(), CLONE_NEWNET) < 0) {
-        Error error(fmt::format("entering network namespace '{}'", path_), errno);
-        if (errno == EPERM)
-          error.hint(
-              "This needs CAP_SYS_ADMIN over the namespace: run as root, or as root of the user namespace "
-              "that owns it.");
-        throw error;
-      }
-      body();
+      (*task_)();
     } catch (...) {
-      failure = std::current_exception();
+      failure_ = std::current_exception();
     }
-  }).join();
-  if (failure) std::rethrow_exception(failure);
+    task_ = nullptr;
+    changed_.notify_all();
+  }
 }
 
 UniqueFd Netns::lock(int seconds) const {

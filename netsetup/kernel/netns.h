@@ -7,9 +7,12 @@
 
 #include <sys/types.h>
 
-#include <cstdint>
+#include <condition_variable>
+#include <exception>
 #include <functional>
+#include <mutex>
 #include <string>
+#include <thread>
 
 #include "netsetup/types/netns_identity.h"
 #include "netsetup/types/unique_fd.h"
@@ -46,6 +49,32 @@ class Netns {
   Netns(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
   UniqueFd fd_;
   std::string path_;
+};
+
+/// A thread that stays inside the namespace while this object lives, for what must be done there again and
+/// again and cannot be done through a descriptor. Only one caller at a time. None is started where the caller
+/// is inside already.
+class NetnsWorker {
+ public:
+  /// Error: the namespace cannot be entered.
+  explicit NetnsWorker(const Netns& netns);
+  NetnsWorker(const NetnsWorker&) = delete;
+  NetnsWorker& operator=(const NetnsWorker&) = delete;
+  ~NetnsWorker();
+
+  /// Runs `body` inside and waits; its exception comes out here.
+  void run(const std::function<void()>& body);
+
+ private:
+  void work();
+  void end();
+
+  std::thread thread_;  ///< not joinable: the caller is inside
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  const std::function<void()>* task_ = nullptr;
+  std::exception_ptr failure_;
+  bool ending_ = false;
 };
 
 }  // namespace podnic::kernel

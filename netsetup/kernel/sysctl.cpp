@@ -8,59 +8,31 @@
 #include <string_view>
 
 #include "netsetup/types/error.h"
+#include "netsetup/types/unique_fd.h"
 
 namespace podnic::kernel {
 namespace {
 
-struct Location {
-  const UniqueFd* folder = nullptr;  ///< nullptr: the kernel has no such folder
-  std::string path;                  ///< below it
-};
-
 // All sysctls of a network namespace lie below net/; a key comes from a request or a record and must not lead
 // anywhere else.
-Location locate(const SysctlFolders& folders, const std::string& action, const std::string& key) {
-  constexpr std::string_view prefix = "net/";
+std::string path_of(const std::string& action, const std::string& key) {
   const std::string inner = "/" + key + "/";
-  const std::size_t slash = key.find('/', prefix.size());
-  const bool stays = key.starts_with(prefix) && slash != std::string::npos &&
-                     inner.find("//") == std::string::npos && inner.find("/./") == std::string::npos &&
-                     inner.find("/../") == std::string::npos && key.find('\0') == std::string::npos;
+  const bool stays = key.starts_with("net/") && inner.find("//") == std::string::npos &&
+                     inner.find("/./") == std::string::npos && inner.find("/../") == std::string::npos &&
+                     key.find('\0') == std::string::npos;
   if (!stays) throw Error(action + ": not a path below net/", 0, ErrorKind::bad_request);
-  const auto folder = folders.find(std::string_view(key).substr(prefix.size(), slash - prefix.size()));
-  if (folder == folders.end()) return {};
-  return {&folder->second, key.substr(slash + 1)};
+  return "/proc/sys/" + key;
 }
 
-/// Not valid, with errno set, when it cannot be opened.
-UniqueFd open_at(const Location& location, int flags) {
-  if (location.folder == nullptr) {
-    errno = ENOENT;
-    return {};
-  }
-  return UniqueFd(
-      ::openat(location.folder->get(), location.path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY));
+UniqueFd open_file(const std::string& path, int flags) {
+  return UniqueFd(::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY));
 }
 
 }  // namespace
 
-SysctlFolders open_sysctls() {
-  SysctlFolders folders;
-  for (const char* name : {"ipv4", "ipv6", "bridge"}) {
-    const std::string path = std::string("/proc/sys/net/") + name;
-    UniqueFd folder(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (folder.valid()) {
-      folders.emplace(name, std::move(folder));
-    } else if (errno != ENOENT) {
-      throw Error(fmt::format("opening '{}'", path), errno);
-    }
-  }
-  return folders;
-}
-
-std::optional<std::string> read_sysctl(const SysctlFolders& folders, const std::string& key) {
+std::optional<std::string> read_sysctl(const std::string& key) {
   const std::string action = fmt::format("reading sysctl '{}'", key);
-  const UniqueFd file = open_at(locate(folders, action, key), O_RDONLY);
+  const UniqueFd file = open_file(path_of(action, key), O_RDONLY);
   if (!file.valid()) {
     if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
     throw Error(action, errno);
@@ -78,9 +50,8 @@ std::optional<std::string> read_sysctl(const SysctlFolders& folders, const std::
   return value;
 }
 
-void write_sysctl(const SysctlFolders& folders, const std::string& action, const std::string& key,
-                  const std::string& value) {
-  const UniqueFd file = open_at(locate(folders, action, key), O_WRONLY);
+void write_sysctl(const std::string& action, const std::string& key, const std::string& value) {
+  const UniqueFd file = open_file(path_of(action, key), O_WRONLY);
   const bool written =
       file.valid() && ::write(file.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size());
   if (written) return;

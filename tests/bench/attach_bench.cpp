@@ -2,6 +2,7 @@
 // ports.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <unistd.h>
 
