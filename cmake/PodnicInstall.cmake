@@ -5,6 +5,12 @@
 include(CMakePackageConfigHelpers)
 
 set(podnic_libraries types model kernel dhcp bindings attachment launcher)
+# Headers that only the sources of podnic include.
+set(podnic_private_headers
+  attachment/guest_dns.h attachment/record_store.h attachment/site.h bindings/json.h bindings/masquerade/.*
+  netsetup/kernel/netlink.h netsetup/kernel/nftables.h netsetup/kernel/rtnetlink.h netsetup/kernel/sysctl.h
+  netsetup/kernel/tap.h)
+list(JOIN podnic_private_headers "|" podnic_private_regex)
 set(podnic_header_folders netsetup/types netsetup/model netsetup/kernel dhcp bindings attachment launcher)
 
 foreach(library IN LISTS podnic_libraries)
@@ -24,7 +30,7 @@ list(TRANSFORM podnic_libraries PREPEND podnic_ OUTPUT_VARIABLE podnic_targets)
 install(TARGETS ${podnic_targets} podnic_all EXPORT podnic ARCHIVE)
 foreach(folder IN LISTS podnic_header_folders)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/podnic/${folder}
-          FILES_MATCHING PATTERN "*.h")
+          FILES_MATCHING PATTERN "*.h" REGEX "/(${podnic_private_regex})$" EXCLUDE)
 endforeach()
 
 # find_package(podnic)

@@ -1,5 +1,5 @@
-#include <iostream>
 #include <podnic/attachment/attachment.h>
+#include <iostream>
 
 int main(int, char** argv) {
   const podnic::Place pod{.netns = argv[1], .state_dir = argv[2]};
