@@ -402,7 +402,7 @@ TEST(Dhcp4ResponderTest, WhateverAClientSendsTheReplyIsValidAndItsOwn) {
   const std::vector<Branch> table = branches();
   const Lease4 lease = example_lease();
   unsigned replies = 0;
-  for (int i = 0; i < 20000; ++i) {
+  for (int i = 0; i < 8000; ++i) {
     Bytes bytes =
         encode(with(table[below(static_cast<unsigned>(table.size()))].request, [&](Dhcp4Message& message) {
           for (unsigned count = below(6); count > 0; --count) {
@@ -429,7 +429,7 @@ TEST(Dhcp4ResponderTest, WhateverAClientSendsTheReplyIsValidAndItsOwn) {
     ASSERT_TRUE(reply->station == guest_mac || reply->station == every_station);
     ASSERT_EQ(*reply, *answer(lease, *request)) << "the same request, the same bytes";
   }
-  EXPECT_GT(replies, 5000U);
+  EXPECT_GT(replies, 2000U);
 }
 
 TEST(Dhcp4ResponderTest, NamesEverySilence) {

@@ -1,0 +1,290 @@
+// The address server over real sockets, with a client made of the codec.
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <random>
+
+#include "dhcp/dhcp4_message.h"
+#include "tests/support/dhcp_link.h"
+#include "tests/support/dhcp_packets.h"
+
+namespace podnic {
+namespace {
+
+using dhcp::Dhcp4Message;
+using dhcp::Dhcp4Silence;
+using dhcp::Dhcp4Type;
+using test::ip;
+using test::prefix;
+using test::ServerProcess;
+using test::TestNetns;
+
+std::uint64_t count(const dhcp::Counters& counters, Dhcp4Silence silence) {
+  return counters.v4.silent.at(static_cast<std::size_t>(silence));
+}
+
+std::uint64_t sent(const dhcp::Counters& counters, Dhcp4Type type) {
+  return counters.v4.sent.at(static_cast<std::size_t>(type));
+}
+
+/// A lease of 10.0.<net>.2 on device gw<net>, for a MAC of its own.
+dhcp::Leases leases_of(std::uint8_t net) {
+  dhcp::Leases leases{fmt::format("gw{}", net), test::example_lease()};
+  dhcp::Lease4& lease = *leases.v4;
+  lease.client.bytes[4] = net;
+  lease.address = prefix(fmt::format("10.0.{}.2/24", net));
+  lease.server = ip(fmt::format("10.0.{}.1", net));
+  lease.routes = {{prefix("0.0.0.0/0"), lease.server}};
+  return leases;
+}
+
+Dhcp4Message message_of(const dhcp::Leases& leases, Dhcp4Type type, std::uint32_t xid = 1) {
+  Dhcp4Message message = test::client_message(type);
+  message.chaddr = leases.v4->client;
+  message.xid = xid;
+  return message;
+}
+
+/// A UDP socket of the guest on the client's port. The kernel gives it only packets with right lengths and
+/// checksums.
+class GuestSocket {
+ public:
+  explicit GuestSocket(const TestNetns& guest, const std::string& address = "0.0.0.0") {
+    guest.netns().run([&] {
+      socket_.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      const int on = 1;
+      const sockaddr_in local = endpoint(address, dhcp::dhcp4_client_port);
+      if (::setsockopt(socket_.get(), SOL_SOCKET, SO_BROADCAST, &on, sizeof on) < 0 ||
+          ::setsockopt(socket_.get(), SOL_SOCKET, SO_BINDTODEVICE, "eth0", 4) < 0 ||
+          ::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&local), sizeof local) < 0) {
+        throw std::system_error(errno, std::generic_category(), "opening the guest's socket");
+      }
+    });
+  }
+
+  void send(const Bytes& packet, const std::string& to = "255.255.255.255") const {
+    const sockaddr_in remote = endpoint(to, dhcp::dhcp4_server_port);
+    ASSERT_EQ(::sendto(socket_.get(), packet.data(), packet.size(), 0,
+                       reinterpret_cast<const sockaddr*>(&remote), sizeof remote),
+              static_cast<ssize_t>(packet.size()))
+        << strerrordesc_np(errno);
+  }
+
+  /// The next message, and that it came from `server`, port 67; nullopt when none comes for a second.
+  [[nodiscard]] std::optional<Dhcp4Message> receive(const IpAddress& server) const {
+    pollfd event{socket_.get(), POLLIN, 0};
+    if (::poll(&event, 1, 1000) != 1) return std::nullopt;
+    Bytes packet(4096);
+    sockaddr_in from{};
+    socklen_t size = sizeof from;
+    const ssize_t length =
+        ::recvfrom(socket_.get(), packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
+    packet.resize(length > 0 ? static_cast<std::size_t>(length) : 0);
+    EXPECT_EQ(::ntohs(from.sin_port), dhcp::dhcp4_server_port);
+    EXPECT_EQ(::inet_ntoa(from.sin_addr), server.to_string());
+    const auto message = dhcp::parse_dhcp4(packet);
+    return message ? std::optional(*message) : std::nullopt;
+  }
+
+ private:
+  static sockaddr_in endpoint(const std::string& address, std::uint16_t port) {
+    sockaddr_in result{};
+    result.sin_family = AF_INET;
+    result.sin_port = ::htons(port);
+    ::inet_pton(AF_INET, address.c_str(), &result.sin_addr);
+    return result;
+  }
+
+  UniqueFd socket_;
+};
+
+/// A guest on a link of the pod, with a route for its broadcasts.
+struct Guest {
+  Guest(const TestNetns& pod, const dhcp::Leases& leases) { test::add_link(pod, netns, leases, "eth0"); }
+  TestNetns netns;
+};
+
+Bytes broadcast_discover(const dhcp::Leases& leases, std::uint32_t xid = 1) {
+  Dhcp4Message discover = message_of(leases, Dhcp4Type::discover, xid);
+  discover.flags = dhcp::dhcp4_broadcast_flag;
+  return encode(discover);
+}
+
+TEST(DhcpServerTest, TwoNicsOfOnePodAreBothServedByBroadcastAndUnicast) {
+  const TestNetns pod;
+  const dhcp::Leases first = leases_of(2);
+  const dhcp::Leases second = leases_of(3);
+  const Guest guest1(pod, first);
+  const Guest guest2(pod, second);
+  ServerProcess server(pod, {first, second});
+  for (const auto& [guest, leases] : {std::pair(&guest1, first), {&guest2, second}}) {
+    SCOPED_TRACE(leases.device);
+    const IpAddress address = leases.v4->address.address;
+    {
+      const GuestSocket unconfigured(guest->netns);
+      unconfigured.send(broadcast_discover(leases));
+      const auto offer = unconfigured.receive(leases.v4->server);
+      ASSERT_TRUE(offer);
+      EXPECT_EQ(offer->type(), Dhcp4Type::offer);
+      EXPECT_EQ(offer->yiaddr, address);
+    }
+    guest->netns.must(fmt::format("ip addr add {} dev eth0", leases.v4->address.to_string()));
+    // Bound to its address, the socket hears no broadcast.
+    const GuestSocket configured(guest->netns, address.to_string());
+    Dhcp4Message renewal = message_of(leases, Dhcp4Type::request);
+    renewal.ciaddr = address;
+    configured.send(encode(renewal), leases.v4->server.to_string());
+    const auto ack = configured.receive(leases.v4->server);
+    ASSERT_TRUE(ack);
+    EXPECT_EQ(ack->type(), Dhcp4Type::ack);
+    EXPECT_EQ(ack->yiaddr, address);
+  }
+  for (const dhcp::Counters& counters : server.stop()) {
+    EXPECT_EQ(sent(counters, Dhcp4Type::offer), 1U);
+    EXPECT_EQ(sent(counters, Dhcp4Type::ack), 1U);
+    EXPECT_THAT(counters.v4.silent, testing::Each(0));
+  }
+}
+
+TEST(DhcpServerTest, AnotherGuestsMacOnTheLinkIsNotAnswered) {
+  const TestNetns pod;
+  const dhcp::Leases leases = leases_of(2);
+  const Guest guest(pod, leases);
+  ServerProcess server(pod, {leases});
+  const GuestSocket socket(guest.netns);
+  socket.send(broadcast_discover(leases_of(3), 7));
+  socket.send(broadcast_discover(leases, 8));
+  const auto offer = socket.receive(leases.v4->server);
+  ASSERT_TRUE(offer);
+  EXPECT_EQ(offer->xid, 8U);
+  EXPECT_EQ(count(server.stop().at(0), Dhcp4Silence::other_client), 1U);
+}
+
+TEST(DhcpServerTest, ABurstIsAnsweredInOrder) {
+  const TestNetns pod;
+  const dhcp::Leases leases = leases_of(2);
+  const Guest guest(pod, leases);
+  ServerProcess server(pod, {leases});
+  const GuestSocket socket(guest.netns);
+  constexpr std::uint32_t burst = 100;
+  for (std::uint32_t xid = 1; xid <= burst; ++xid) socket.send(broadcast_discover(leases, xid));
+  for (std::uint32_t xid = 1; xid <= burst; ++xid) {
+    const auto offer = socket.receive(leases.v4->server);
+    ASSERT_TRUE(offer);
+    ASSERT_EQ(offer->xid, xid);
+  }
+  EXPECT_EQ(sent(server.stop().at(0), Dhcp4Type::offer), burst);
+}
+
+TEST(DhcpServerTest, HostilePacketsAreCountedAndHarmNobody) {
+  const TestNetns pod;
+  const dhcp::Leases leases = leases_of(2);
+  const dhcp::Leases others = leases_of(3);
+  const Guest guest(pod, leases);
+  const Guest neighbour(pod, others);
+  ServerProcess server(pod, {leases, others});
+  const GuestSocket socket(guest.netns);
+
+  const Bytes valid = broadcast_discover(leases);
+  std::mt19937 engine(5);
+  const auto below = [&](std::size_t limit) {
+    return std::uniform_int_distribution<std::size_t>(0, limit - 1)(engine);
+  };
+  socket.send({});
+  socket.send(Bytes(3000, 1));  // in two fragments
+  Bytes relayed = valid;
+  relayed[24] = 10;
+  socket.send(relayed);
+  Bytes wrong_hlen = valid;
+  wrong_hlen[2] = 255;
+  socket.send(wrong_hlen);
+  for (std::size_t size = 1; size < dhcp::dhcp4_fixed_size; size += 7) {
+    socket.send(Bytes(valid.begin(), valid.begin() + static_cast<std::ptrdiff_t>(size)));
+  }
+  for (int i = 0; i < 300; ++i) {
+    Bytes changed = valid;
+    for (std::size_t flips = 1 + below(4); flips > 0; --flips)
+      changed[below(changed.size())] = static_cast<std::uint8_t>(below(256));
+    changed.resize(dhcp::dhcp4_fixed_size + below(60));
+    socket.send(changed);
+  }
+
+  const GuestSocket neighbours(neighbour.netns);
+  neighbours.send(broadcast_discover(others, 99));
+  const auto offer = neighbours.receive(others.v4->server);
+  ASSERT_TRUE(offer) << "the neighbour is served";
+  EXPECT_EQ(offer->xid, 99U);
+  const auto counters = server.stop();
+  EXPECT_GE(count(counters.at(0), Dhcp4Silence::malformed), 35U);
+  EXPECT_EQ(count(counters.at(0), Dhcp4Silence::oversized), 1U);
+  EXPECT_GE(count(counters.at(0), Dhcp4Silence::relayed), 1U);
+  EXPECT_THAT(counters.at(1).v4.silent, testing::Each(0));
+}
+
+TEST(DhcpServerTest, ALinkThatGoesDownIsServedAgainWhenItIsUp) {
+  const TestNetns pod;
+  const dhcp::Leases leases = leases_of(2);
+  const Guest guest(pod, leases);
+  ServerProcess server(pod, {leases});
+  pod.must("ip link set gw2 down && ip link set gw2 up");
+  const GuestSocket socket(guest.netns);
+  std::optional<Dhcp4Message> offer;
+  // The guest's NIC takes a moment to have its carrier again.
+  EXPECT_TRUE(test::wait_until([&] {
+    socket.send(broadcast_discover(leases));
+    offer = socket.receive(leases.v4->server);
+    return offer.has_value();
+  }));
+}
+
+TEST(DhcpServerTest, PacketSocketsReceiveNothing) {
+  const TestNetns pod;
+  const dhcp::Leases leases = leases_of(2);
+  const Guest guest(pod, leases);
+  dhcp::Sockets sockets;
+  pod.netns().run([&] { sockets = dhcp::open_sockets(leases); });
+  const GuestSocket socket(guest.netns);
+  socket.send(broadcast_discover(leases));
+  pollfd event{sockets.dhcp4.get(), POLLIN, 0};
+  ASSERT_EQ(::poll(&event, 1, 1000), 1) << "the request has arrived";
+  char byte = 0;
+  EXPECT_EQ(::recv(sockets.frames.get(), &byte, 1, 0), -1);
+  EXPECT_EQ(errno, EAGAIN);
+}
+
+Error error_of(const TestNetns& netns, const dhcp::Leases& leases) {
+  try {
+    netns.netns().run([&] { dhcp::open_sockets(leases); });
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "no error";
+  return Error("");
+}
+
+TEST(DhcpServerTest, ASecondServerOnTheSameDeviceIsAnError) {
+  const TestNetns pod;
+  const dhcp::Leases leases = leases_of(2);
+  const dhcp::Leases others = leases_of(3);
+  const Guest guest(pod, leases);
+  const Guest neighbour(pod, others);
+  const ServerProcess server(pod, {leases});
+  const Error error = error_of(pod, leases);
+  EXPECT_STREQ(error.what(),
+               "taking the DHCP server port, UDP 67, on device 'gw2': Address already in use (EADDRINUSE)");
+  EXPECT_EQ(error.kind(), ErrorKind::conflict);
+  EXPECT_EQ(error.hint_text(), "Another DHCP server answers on this device: one of the two has to go.");
+  EXPECT_NO_THROW(pod.netns().run([&] { dhcp::open_sockets(others); }));
+}
+
+TEST(DhcpServerTest, AMissingDeviceIsAnError) {
+  const TestNetns pod;
+  EXPECT_STREQ(error_of(pod, leases_of(2)).what(), "looking for device 'gw2': No such device (ENODEV)");
+}
+
+}  // namespace
+}  // namespace podnic
