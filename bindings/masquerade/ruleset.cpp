@@ -19,13 +19,8 @@ std::string pod_set(Family family) {
   return family == Family::v4 ? "pod4" : "pod6";
 }
 
-std::string protocol_prefix(std::uint8_t protocol) {
-  return protocol == IPPROTO_TCP ? "tcp_" : protocol == IPPROTO_UDP ? "udp_" : "sctp_";
-}
-
-/// A set without intervals whose keys are two bytes is a bitmap in the kernel, the fastest kind to fill and
-/// to ask; a range costs an interval set two elements. So a range becomes elements of the bitmap while that
-/// is no more work.
+/// A range costs an interval set two elements, and those are dearer than elements of a plain set
+/// (docs/adr/0005). So a range becomes single ports while that is no more work.
 constexpr int longest_run_of_singles = 2;
 
 struct Builder {
@@ -49,9 +44,10 @@ struct Builder {
     table.sets.push_back(std::move(set));
   }
 
-  /// The sets of one protocol, and the rules that look into them.
-  void protocol_ports(std::uint8_t protocol, const ProtocolPorts& ports, std::vector<Rule>& inbound) {
-    const std::string prefix = protocol_prefix(protocol);
+  /// Sets and rules of one protocol; its single ports join those of the others.
+  void protocol_ports(std::uint8_t protocol, const ProtocolPorts& ports, Set& singles,
+                      std::vector<Rule>& inbound) {
+    const std::string prefix = std::string(protocol_name(protocol)) + "_";
     if (!ports.moved.empty()) {
       Set map{.name = prefix + "moved", .data = DataType::inet_service};
       for (const auto& [pod, guest] : ports.moved) {
@@ -63,29 +59,32 @@ struct Builder {
       }
       table.sets.push_back(std::move(map));
     }
-    Set singles{.name = prefix + "ports"};
     Set ranges{.name = prefix + "ranges", .interval = true};
     for (const PortRange& range : ports.kept) {
-      if (range.last - range.first < longest_run_of_singles) {
-        for (unsigned port = range.first; port <= range.last; ++port) {
-          const Value key = value_of_port(static_cast<std::uint16_t>(port));
-          singles.elements.push_back({key, key, std::nullopt});
-        }
-      } else {
+      if (range.last - range.first >= longest_run_of_singles) {
         ranges.elements.push_back({value_of_port(range.first), value_of_port(range.last), std::nullopt});
+        continue;
+      }
+      for (unsigned port = range.first; port <= range.last; ++port) {
+        const Value key = value_of_port(protocol, static_cast<std::uint16_t>(port));
+        singles.elements.push_back({key, key, std::nullopt});
       }
     }
-    for (Set* set : {&singles, &ranges}) {
-      if (set->elements.empty()) continue;
-      inbound.push_back(rule({dport_in(protocol, set->name), go_to("deliver")}));
-      table.sets.push_back(std::move(*set));
-    }
+    if (ranges.elements.empty()) return;
+    inbound.push_back(rule({dport_in(protocol, ranges.name), go_to("deliver")}));
+    table.sets.push_back(std::move(ranges));
   }
 
   void inbound() {
     Chain inbound{.name = "inbound"};
     if (nat.ports.empty()) inbound.rules.push_back(rule({go_to("deliver")}));
-    for (const auto& [protocol, ports] : nat.ports) protocol_ports(protocol, ports, inbound.rules);
+    Set singles{.name = "ports", .key = DataType::proto_service};
+    for (const auto& [protocol, ports] : nat.ports) protocol_ports(protocol, ports, singles, inbound.rules);
+    if (!singles.elements.empty()) {
+      std::ranges::sort(singles.elements);
+      inbound.rules.push_back(rule({proto_dport_in(singles.name), go_to("deliver")}));
+      table.sets.push_back(std::move(singles));
+    }
     table.chains.push_back(std::move(inbound));
 
     Chain deliver{.name = "deliver"};

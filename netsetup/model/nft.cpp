@@ -18,8 +18,12 @@ std::string_view hook_name(std::uint32_t number) {
 }
 
 std::string element_text(DataType type, const Value& value) {
-  if (type == DataType::inet_service) {
-    return std::to_string((static_cast<unsigned>(value.bytes[0]) << 8U) | value.bytes[1]);
+  const auto port_at = [&](std::size_t at) {
+    return (static_cast<unsigned>(value.bytes[at]) << 8U) | value.bytes[at + 1];
+  };
+  if (type == DataType::inet_service) return std::to_string(port_at(0));
+  if (type == DataType::proto_service) {
+    return fmt::format("{} . {}", protocol_name(value.bytes[0]), port_at(4));
   }
   const auto address = IpAddress::from_bytes(value.view());
   return address ? address->to_string() : "?";
@@ -109,6 +113,8 @@ std::uint32_t size_of(DataType type) {
       return 16;
     case DataType::inet_service:
       return 2;
+    case DataType::proto_service:
+      return 8;
   }
   return 0;
 }
@@ -121,8 +127,21 @@ std::string_view name_of(DataType type) {
       return "ipv6_addr";
     case DataType::inet_service:
       return "inet_service";
+    case DataType::proto_service:
+      return "inet_proto . inet_service";
   }
   return "unknown";
+}
+
+std::string_view protocol_name(std::uint8_t protocol) {
+  switch (protocol) {
+    case IPPROTO_TCP:
+      return "tcp";
+    case IPPROTO_UDP:
+      return "udp";
+    default:
+      return "sctp";
+  }
 }
 
 std::string render(std::string_view name, const Table& table) {

@@ -34,6 +34,7 @@ struct Value {
 Value value_of(std::span<const std::uint8_t> bytes);
 Value value_of(const IpAddress& address);
 Value value_of_port(std::uint16_t port);
+Value value_of_port(std::uint8_t protocol, std::uint16_t port);  ///< DataType::proto_service
 
 // --- expressions: names and fields follow include/uapi/linux/netfilter/nf_tables.h
 // ------------------------------
@@ -134,9 +135,17 @@ struct Chain {
 };
 
 /// nft's own numbers for the types of keys and data (the kernel only stores them for nft to read).
-enum class DataType : std::uint32_t { ipv4_addr = 7, ipv6_addr = 8, inet_service = 13 };
+enum class DataType : std::uint32_t {
+  ipv4_addr = 7,
+  ipv6_addr = 8,
+  inet_service = 13,
+  /// inet_proto (12) . inet_service (13): nft packs the types of a concatenation six bits each, and pads each
+  /// part to four bytes.
+  proto_service = (12U << 6U) | 13U,
+};
 std::uint32_t size_of(DataType type);
 std::string_view name_of(DataType type);
+std::string_view protocol_name(std::uint8_t protocol);  ///< tcp, udp or sctp
 
 struct Element {
   Value first;                ///< the key, or the first key of a range
@@ -186,6 +195,7 @@ Fragment oifname(std::string_view name);
 Fragment oifname_is_not(std::string_view name);
 Fragment family_is(Family family);
 Fragment protocol_is(std::uint8_t protocol);                     ///< IPPROTO_TCP, _UDP or _SCTP
+Fragment proto_dport_in(std::string_view set);                   ///< of DataType::proto_service
 Fragment dport_in(std::uint8_t protocol, std::string_view set);  ///< matches the protocol too
 Fragment saddr(const IpAddress& address);                        ///< matches the family too, as do all below
 Fragment daddr(const IpAddress& address);

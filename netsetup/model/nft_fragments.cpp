@@ -63,17 +63,6 @@ std::string ip_keyword(Family family) {
   return family == Family::v4 ? "ip" : "ip6";
 }
 
-std::string protocol_name(std::uint8_t protocol) {
-  switch (protocol) {
-    case IPPROTO_TCP:
-      return "tcp";
-    case IPPROTO_UDP:
-      return "udp";
-    default:
-      return "sctp";
-  }
-}
-
 Payload address_field(Family family, bool source, std::uint32_t length) {
   const std::uint32_t offset =
       family == Family::v4 ? (source ? ip_source : ip_destination) : (source ? ip6_source : ip6_destination);
@@ -130,6 +119,11 @@ Value value_of_port(std::uint16_t port) {
   return value_of(std::array{static_cast<std::uint8_t>(port >> 8U), static_cast<std::uint8_t>(port & 0xffU)});
 }
 
+Value value_of_port(std::uint8_t protocol, std::uint16_t port) {
+  return value_of(std::array<std::uint8_t, 8>{protocol, 0, 0, 0, static_cast<std::uint8_t>(port >> 8U),
+                                              static_cast<std::uint8_t>(port & 0xffU), 0, 0});
+}
+
 Rule rule(std::initializer_list<Fragment> fragments) {
   Fragment all;
   for (const Fragment& fragment : fragments) all = std::move(all) + fragment;
@@ -156,14 +150,23 @@ Fragment family_is(Family family) {
 
 Fragment protocol_is(std::uint8_t protocol) {
   return {{Meta{NFT_META_L4PROTO, reg1}, Cmp{NFT_CMP_EQ, reg1, byte_value(protocol)}},
-          "meta l4proto " + protocol_name(protocol)};
+          "meta l4proto " + std::string(protocol_name(protocol))};
+}
+
+Fragment proto_dport_in(std::string_view set) {
+  // The second four bytes of register 1, in the numbering of 32-bit registers.
+  constexpr std::uint32_t second_word = NFT_REG32_01;
+  return {
+      {Meta{NFT_META_L4PROTO, reg1}, Payload{NFT_PAYLOAD_TRANSPORT_HEADER, destination_port, 2, second_word},
+       Lookup{std::string(set), reg1, 0, false}},
+      "meta l4proto . th dport @" + std::string(set)};
 }
 
 Fragment dport_in(std::uint8_t protocol, std::string_view set) {
   return silently(protocol_is(protocol)) +
          Fragment{{Payload{NFT_PAYLOAD_TRANSPORT_HEADER, destination_port, 2, reg1},
                    Lookup{std::string(set), reg1, 0, false}},
-                  protocol_name(protocol) + " dport @" + std::string(set)};
+                  std::string(protocol_name(protocol)) + " dport @" + std::string(set)};
 }
 
 Fragment saddr(const IpAddress& address) {
@@ -232,8 +235,8 @@ Fragment dnat_mapped(const IpAddress& to, std::uint8_t protocol, std::string_vie
   return {
       {Immediate{reg1, value_of(to)}, Payload{NFT_PAYLOAD_TRANSPORT_HEADER, destination_port, 2, reg2},
        Lookup{std::string(map), reg2, reg2, false}, Nat{NFT_NAT_DNAT, nf_family(to.family()), reg1, reg2}},
-      "dnat " + ip_keyword(to.family()) + " to " + address + ":" + protocol_name(protocol) + " dport map @" +
-          std::string(map)};
+      "dnat " + ip_keyword(to.family()) + " to " + address + ":" + std::string(protocol_name(protocol)) +
+          " dport map @" + std::string(map)};
 }
 
 Fragment masquerade() {
