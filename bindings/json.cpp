@@ -77,7 +77,7 @@ Json to_json(const dhcp::Leases& leases) {
   return json;
 }
 
-Json to_json(const Request& request) {
+Json to_json_without_ports(const Request& request) {
   Json tap{{"queues", request.tap.queues}};
   if (!request.tap.name.empty()) tap["name"] = request.tap.name;
   if (request.tap.uid) tap["uid"] = *request.tap.uid;
@@ -93,6 +93,11 @@ Json to_json(const Request& request) {
   if (request.guest_cidr4) json["guestCidr4"] = request.guest_cidr4->to_string();
   if (request.guest_cidr6) json["guestCidr6"] = request.guest_cidr6->to_string();
   if (!request.hostname.empty()) json["hostname"] = request.hostname;
+  return json;
+}
+
+Json to_json(const Request& request) {
+  Json json = to_json_without_ports(request);
   if (!request.ports.empty()) {
     Json ports = Json::array();
     for (const PortForward& port : request.ports) ports.push_back(port.to_string());

@@ -15,6 +15,7 @@ namespace podnic::bindings {
 using Json = nlohmann::ordered_json;
 
 Json to_json(const Request& request);
+Json to_json_without_ports(const Request& request);
 Json to_json(const GuestNic& guest);
 Json to_json(const dhcp::Leases& leases);
 Json to_json(const std::vector<IpPrefix>& prefixes);

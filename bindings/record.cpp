@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "bindings/json.h"
 
 namespace podnic::bindings {
@@ -157,6 +159,26 @@ dhcp::Leases read_leases(ObjectReader reader) {
   return leases;
 }
 
+/// One text for all ports: a thousand JSON strings would take longer to write than the ports take to be
+/// wired.
+std::string join_ports(const std::vector<PortForward>& ports) {
+  std::string text;
+  for (const PortForward& port : ports) text.append(text.empty() ? "" : ",").append(port.to_string());
+  return text;
+}
+
+std::vector<PortForward> split_ports(const ObjectReader& reader, std::string_view text) {
+  std::vector<PortForward> ports;
+  while (!text.empty()) {
+    const std::size_t comma = std::min(text.find(','), text.size());
+    const auto port = PortForward::parse(text.substr(0, comma));
+    if (!port) reader.refuse("ports", port.error().message);
+    ports.push_back(*port);
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return ports;
+}
+
 Parsed<Phase> parse_phase(std::string_view text) {
   for (const Phase phase : {Phase::attaching, Phase::attached, Phase::detaching}) {
     if (text == name_of(phase)) return phase;
@@ -187,7 +209,8 @@ std::string record_to_json(const Record& record) {
                     {"inode", record.netns.inode},
                     {"cookie", record.netns.cookie},
                     {"path", record.netns_path}}},
-                  {"request", to_json(record.request)},
+                  {"request", to_json_without_ports(record.request)},
+                  {"ports", join_ports(record.request.ports)},
                   {"before", state_json(record.before)},
                   {"desired", state_json(record.desired)},
                   {"bridge", record.bridge},
@@ -215,6 +238,7 @@ Record record_from_json(std::string_view text) {
   const Json* request = reader.find("request");
   if (request == nullptr) reader.refuse("request", "is missing");
   record.request = request_from_json(request->dump(), Request{});
+  record.request.ports = split_ports(reader, required(reader, "ports", reader.text("ports")));
   record.before = read_state(required(reader, "before", reader.object("before")));
   record.desired = read_state(required(reader, "desired", reader.object("desired")));
   record.bridge = required(reader, "bridge", reader.text("bridge"));
