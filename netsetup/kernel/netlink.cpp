@@ -43,6 +43,13 @@ void each_message(ByteView datagram, Visit&& visit) {
 
 }  // namespace
 
+Error Refusal::error(std::string action) const {
+  Error error(std::move(action), error_number);
+  if (!kernel_text.empty()) error.kernel_says(kernel_text);
+  if (error_number == EPERM) error.hint(net_admin_hint);
+  return error;
+}
+
 Message::Message(std::uint16_t type, unsigned flags, const void* header, std::size_t size) {
   nlmsghdr* message = mnl_nlmsg_put_header(buffer_.data());
   message->nlmsg_type = type;

@@ -25,6 +25,9 @@
 
 namespace podnic::kernel {
 
+inline constexpr const char* net_admin_hint =
+    "This needs CAP_NET_ADMIN over the network namespace: run as root, or give the container NET_ADMIN.";
+
 /// The kernel's "no" to one message.
 struct Refusal {
   int error_number = 0;  ///< positive, as the kernel's own message says it
@@ -32,11 +35,8 @@ struct Refusal {
   std::uint32_t sequence = 0;  ///< of the refused message
   friend bool operator==(const Refusal&, const Refusal&) = default;
 
-  [[nodiscard]] Error error(std::string action) const {
-    Error error(std::move(action), error_number);
-    if (!kernel_text.empty()) error.kernel_says(kernel_text);
-    return error;
-  }
+  /// With the hint for a missing CAP_NET_ADMIN, which is what EPERM means of all that is asked here.
+  [[nodiscard]] Error error(std::string action) const;
 };
 
 /// One request of at most 4 KiB, more than any request with names (16 bytes) and an alias (256) needs.

@@ -104,9 +104,7 @@ Error error_of(const Batch& batch, const Refusal& refusal) {
   const Batch::Part& part = batch.parts[at];
   Error error = refusal.error(part.action);
   if (at != 0) error.while_doing(batch.parts.front().action);
-  if (refusal.error_number == EPERM)
-    error.hint("This needs CAP_NET_ADMIN over the network namespace.");
-  else if (!part.feature.empty() && says_missing_feature(refusal.error_number))
+  if (!part.feature.empty() && says_missing_feature(refusal.error_number))
     error.hint(missing_hint(part.feature));
   return error;
 }

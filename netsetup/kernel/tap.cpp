@@ -98,7 +98,7 @@ void create_tap(const Netns& netns, NetlinkSocket& rtnetlink, const std::string&
   request.ifr_flags = static_cast<short>(request.ifr_flags | static_cast<short>(IFF_TUN_EXCL));
   if (::ioctl(fd.get(), TUNSETIFF, &request) < 0) {
     if (errno == EBUSY) throw Error(action + ": a link of that name exists already", 0, ErrorKind::conflict);
-    throw_errno(action, errno == EPERM ? "This needs CAP_NET_ADMIN over the network namespace." : "");
+    throw_errno(action, errno == EPERM ? net_admin_hint : "");
   }
   set_owner(fd.get(), action, TUNSETOWNER, "user", link.tap->uid);
   set_owner(fd.get(), action, TUNSETGROUP, "group", link.tap->gid);
@@ -119,7 +119,12 @@ std::vector<UniqueFd> open_tap_queues(const Netns& netns, const std::string& nam
   });
   for (const UniqueFd& queue : queues) {
     ifreq request = request_for(name, options);
-    if (::ioctl(queue.get(), TUNSETIFF, &request) == 0) continue;
+    if (::ioctl(queue.get(), TUNSETIFF, &request) == 0) {
+      // Where there is no tap of that name, TUNSETIFF makes one, which goes with its descriptor.
+      if (::ioctl(queue.get(), TUNGETIFF, &request) < 0) throw_errno(action);
+      if ((request.ifr_flags & IFF_PERSIST) == 0) throw Error(action, ENODEV);
+      continue;
+    }
     switch (errno) {
       case EBUSY:
         throw_errno(action, "Another process has the tap open.");

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -15,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -159,6 +161,25 @@ bool wait_until(const std::function<bool()>& predicate, milliseconds deadline) {
     std::this_thread::sleep_for(milliseconds(5));
   }
   return true;
+}
+
+void without_capabilities(const std::vector<unsigned>& capabilities, const std::function<void()>& body) {
+  std::thread([&] {
+    // The bare system calls change one thread only.
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, 2> sets{};
+    if (::syscall(SYS_capget, &header, sets.data()) != 0) {
+      ADD_FAILURE() << "capget";
+      return;
+    }
+    for (const unsigned capability : capabilities)
+      sets.at(CAP_TO_INDEX(capability)).effective &= ~CAP_TO_MASK(capability);
+    if (::syscall(SYS_capset, &header, sets.data()) != 0) {
+      ADD_FAILURE() << "capset";
+      return;
+    }
+    body();
+  }).join();
 }
 
 TestNetns::TestNetns() : netns_(new_netns()) {}

@@ -33,6 +33,9 @@ struct Output {
 bool wait_until(const std::function<bool()>& predicate,
                 std::chrono::milliseconds deadline = std::chrono::seconds(10));
 
+/// Runs `body` in a thread that lacks these effective capabilities (CAP_NET_ADMIN, ...).
+void without_capabilities(const std::vector<unsigned>& capabilities, const std::function<void()>& body);
+
 /// A fresh anonymous network namespace with lo up; it lives as long as this does (and processes in it).
 class TestNetns {
  public:

@@ -1,0 +1,263 @@
+// Reading: routes, sysctls, large and changing namespaces; and what must hold before anything can be changed.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <linux/capability.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <thread>
+
+#include "netsetup/kernel/kernel.h"
+#include "netsetup/types/error.h"
+#include "tests/support/netns_fixture.h"
+
+namespace podnic::kernel {
+namespace {
+
+using model::NetState;
+using model::Route;
+using model::SetSysctl;
+using test::Pod;
+using test::TestNetns;
+using testing::Contains;
+using testing::HasSubstr;
+
+IpPrefix prefix(const char* text) {
+  return *IpPrefix::parse(text);
+}
+IpAddress address(const char* text) {
+  return *IpAddress::parse(text);
+}
+
+template <typename Body>
+Error error_of(Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "no error";
+  return Error("none");
+}
+
+TEST(KernelObserve, APodAsItIs) {
+  const Pod pod({.mtu = 1450});
+  const NetState state = Kernel(pod.pod.netns()).observe({});
+  const model::Link* eth0 = model::find_link(state, "eth0");
+  ASSERT_NE(eth0, nullptr);
+  EXPECT_EQ(eth0->kind, "veth");
+  EXPECT_EQ(eth0->mtu, 1450U);
+  EXPECT_TRUE(eth0->up);
+  EXPECT_THAT(eth0->addresses, Contains(prefix("10.244.1.5/24")));
+  EXPECT_THAT(eth0->addresses, Contains(prefix("fd00:10:244:1::5/64")));
+  EXPECT_THAT(eth0->addresses, Contains(IpPrefix{IpAddress::link_local_of(eth0->mac), 64}));
+  EXPECT_THAT(state.routes, Contains(Route{prefix("0.0.0.0/0"), address("10.244.1.1"), "eth0", 0, false}));
+  EXPECT_THAT(state.routes, Contains(Route{prefix("10.244.1.0/24"), std::nullopt, "eth0", 0, false}));
+  EXPECT_THAT(state.routes,
+              Contains(Route{prefix("::/0"), address("fd00:10:244:1::1"), "eth0", 1024, false}));
+}
+
+TEST(KernelObserve, RoutesOfEveryKind) {
+  const Pod pod;
+  pod.pod.must(
+      "ip route add blackhole 192.0.2.0/24; ip route add unreachable 192.0.3.0/24 metric 7;"
+      "ip route add 198.51.100.0/24 nexthop via 10.244.1.1 weight 1 nexthop via 10.244.1.2 weight 2;"
+      "ip route add 203.0.113.0/24 via inet6 fd00:10:244:1::1 dev eth0 metric 5;"
+      "ip route add 10.9.0.0/16 via 10.244.1.1 table 77;"
+      "ip -6 route add blackhole 2001:db8::/32;"
+      "ip -6 route add 2001:db8:1::/48 nexthop via fd00:10:244:1::1 nexthop via fd00:10:244:1::2;"
+      "ip -6 route add 2001:db8:2::/48 via fe80::1 dev eth0 proto ra metric 9;"
+      "ip nexthop add id 5 via 10.244.1.9 dev eth0 && ip route add 10.8.0.0/16 nhid 5");
+  const auto routes = Kernel(pod.pod.netns()).observe({}).routes;
+  EXPECT_THAT(routes, Contains(Route{prefix("192.0.2.0/24"), std::nullopt, "", 0, false}));
+  EXPECT_THAT(routes, Contains(Route{prefix("192.0.3.0/24"), std::nullopt, "", 7, false}));
+  EXPECT_THAT(routes, Contains(Route{prefix("198.51.100.0/24"), std::nullopt, "", 0, false}));
+  EXPECT_THAT(routes,
+              Contains(Route{prefix("203.0.113.0/24"), address("fd00:10:244:1::1"), "eth0", 5, false}));
+  EXPECT_THAT(routes, Contains(Route{prefix("2001:db8::/32"), std::nullopt, "", 1024, false}));
+  EXPECT_THAT(routes, Contains(Route{prefix("2001:db8:1::/48"), std::nullopt, "", 1024, false}));
+  EXPECT_THAT(routes, Contains(Route{prefix("2001:db8:2::/48"), address("fe80::1"), "eth0", 9, true}));
+  EXPECT_THAT(routes, Contains(Route{prefix("10.8.0.0/16"), address("10.244.1.9"), "eth0", 0, false}));
+  for (const Route& route : routes)
+    EXPECT_NE(route.destination, prefix("10.9.0.0/16")) << "not of the main table";
+  EXPECT_EQ(routes.size(), pod.pod.json("ip -j route").size() + pod.pod.json("ip -j -6 route").size());
+}
+
+TEST(KernelObserve, AnEmptyNamespaceHasNoRoutes) {
+  const TestNetns netns;
+  const NetState state = Kernel(netns.netns()).observe({});
+  EXPECT_EQ(state.routes, std::vector<Route>{});
+  EXPECT_EQ(state.links.size(), 1U);
+}
+
+TEST(KernelObserve, AThousandLinksAndAddresses) {
+  const TestNetns netns;
+  netns.must(
+      "for i in $(seq 500); do echo link add a$i type veth peer name b$i; echo link set a$i up;"
+      "echo addr add 10.$((i/250)).$((i%250)).1/24 dev a$i; done | ip -b -");
+  Kernel kernel(netns.netns());
+  const NetState state = kernel.observe({});
+  EXPECT_EQ(state.links.size(), 1001U);
+  for (int i = 1; i <= 500; ++i) {
+    const model::Link* link = model::find_link(state, "a" + std::to_string(i));
+    ASSERT_NE(link, nullptr);
+    const std::string own = "10." + std::to_string(i / 250) + "." + std::to_string(i % 250) + ".1/24";
+    EXPECT_THAT(link->addresses, Contains(prefix(own.c_str())));
+    EXPECT_TRUE(link->up);
+  }
+  EXPECT_EQ(kernel.link_stats().size(), 1001U);
+
+  // Read while it changes: interrupted dumps are read again, and nothing that stays is ever missed.
+  std::atomic<bool> enough{false};
+  std::thread writer([&] {
+    Kernel other(netns.netns());
+    model::Link bridge{.kind = "bridge", .mac = MacAddress{{2, 0, 0, 0, 0, 1}}, .mtu = 1500};
+    while (!enough) {
+      other.apply(model::CreateLink{"changing", bridge});
+      other.apply(model::AddAddress{"changing", prefix("192.0.2.1/24")});
+      other.apply(model::DeleteLink{"changing"});
+    }
+  });
+  for (int i = 0; i < 30; ++i) {
+    NetState seen = kernel.observe({});
+    seen.links.erase("changing");
+    EXPECT_EQ(seen.links.size(), 1001U);
+  }
+  enough = true;
+  writer.join();
+}
+
+TEST(KernelSysctl, ReadAndWrittenInTheirOwnNamespace) {
+  const TestNetns netns;
+  const TestNetns other;
+  netns.must("ip link add a.b type veth peer name c");
+  Kernel kernel(netns.netns());
+  const std::string key = "net/ipv4/conf/a.b/rp_filter";
+  kernel.apply(SetSysctl{key, "2"});
+  kernel.apply(SetSysctl{"net/ipv4/ip_forward", "1"});
+  EXPECT_EQ(kernel.read_sysctl(key), "2");
+  EXPECT_EQ(netns.must("cat /proc/sys/net/ipv4/conf/a.b/rp_filter /proc/sys/net/ipv4/ip_forward"), "2\n1\n");
+  EXPECT_EQ(other.must("sysctl -n net.ipv4.ip_forward"), "0\n");
+  EXPECT_EQ(Kernel(other.netns()).read_sysctl("net/ipv4/ip_forward"), "0");
+  const auto state = kernel.observe({.sysctls = {key, "net/ipv6/conf/none/forwarding"}, .tables = {}});
+  EXPECT_EQ(state.sysctls.at(key), "2");
+  EXPECT_EQ(state.sysctls.at("net/ipv6/conf/none/forwarding"), std::nullopt);
+}
+
+TEST(KernelSysctl, Errors) {
+  const TestNetns netns;
+  Kernel kernel(netns.netns());
+  const auto set = [&](const char* key, const char* value) {
+    return error_of([&] { kernel.apply(SetSysctl{key, value}); });
+  };
+  EXPECT_STREQ(set("net/ipv4/none", "1").what(),
+               "setting sysctl net/ipv4/none to 1: No such file or directory (ENOENT)");
+  EXPECT_EQ(set("net/ipv4/ip_forward", "many").error_number(), EINVAL);
+  for (const char* key :
+       {"net/../kernel/core_pattern", "kernel/core_pattern", "net/ipv4/../../kernel/core_pattern",
+        "/net/ipv4/ip_forward", "net//ipv4", "net", "", "net/./ipv4/ip_forward"}) {
+    EXPECT_EQ(set(key, "1").kind(), ErrorKind::bad_request) << key;
+    EXPECT_THROW((void)kernel.read_sysctl(key), Error) << key;
+  }
+}
+
+/// Mounts something in the private mount namespace of the test program while it lives.
+struct Mounted {
+  std::string path;
+  Mounted(const char* source, std::string where, const char* type, unsigned long flags)
+      : path(std::move(where)) {
+    EXPECT_EQ(::mount(source, path.c_str(), type, flags, nullptr), 0) << strerrordesc_np(errno);
+  }
+  Mounted(const Mounted&) = delete;
+  Mounted& operator=(const Mounted&) = delete;
+  ~Mounted() { ::umount2(path.c_str(), MNT_DETACH); }
+};
+
+TEST(KernelSysctl, ReadOnlyIsAnErrorWithAWayOutOnlyWhenWritten) {
+  const TestNetns netns;
+  const Mounted bind("/proc/sys", "/proc/sys", nullptr, MS_BIND | MS_REC);
+  ASSERT_EQ(::mount(nullptr, "/proc/sys", nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr), 0)
+      << strerrordesc_np(errno);
+  Kernel kernel(netns.netns());
+  EXPECT_EQ(kernel.read_sysctl("net/ipv4/ip_forward"), "0");
+  const Error error = error_of([&] { kernel.apply(SetSysctl{"net/ipv4/ip_forward", "1"}); });
+  EXPECT_STREQ(error.what(), "setting sysctl net/ipv4/ip_forward to 1: Read-only file system (EROFS)");
+  EXPECT_THAT(error.hint_text(), HasSubstr("securityContext.sysctls"));
+}
+
+TEST(KernelPrerequisites, HoldHere) {
+  const TestNetns netns;
+  Kernel(netns.netns()).check_prerequisites(true);
+}
+
+TEST(KernelPrerequisites, EveryUnusableTunDeviceHasItsSentence) {
+  const TestNetns netns;
+  Kernel kernel(netns.netns());
+  const auto check = [&] {
+    const Error checked = error_of([&] { kernel.check_prerequisites(true); });
+    kernel.check_prerequisites(false);
+    model::Link tap{.kind = "tun", .mtu = 1500, .tap = model::TapOptions{}};
+    const Error created = error_of([&] { kernel.apply(model::CreateLink{"t0", tap}); });
+    EXPECT_TRUE(std::string(created.what()).starts_with("creating tap 't0': ")) << created.what();
+    return checked;
+  };
+  {
+    const Mounted empty("none", "/dev/net", "tmpfs", 0);
+    const Error missing = check();
+    EXPECT_STREQ(missing.what(), "opening /dev/net/tun: No such file or directory (ENOENT)");
+    EXPECT_THAT(missing.hint_text(), HasSubstr("devices.kubevirt.io/tun"));
+
+    UniqueFd file(::open("/dev/net/tun", O_CREAT | O_RDWR | O_CLOEXEC, 0640));
+    const Error regular = check();
+    EXPECT_THAT(regular.what(), HasSubstr("asking /dev/net/tun for its features: Inappropriate ioctl"));
+    EXPECT_THAT(regular.hint_text(), HasSubstr("not the tun device"));
+
+    test::without_capabilities({CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH}, [&] {
+      ::fchmod(file.get(), 0040);
+      const Error denied = check();
+      EXPECT_STREQ(denied.what(), "opening /dev/net/tun: Permission denied (EACCES)");
+      EXPECT_THAT(denied.hint_text(), HasSubstr("has mode 0040 and owner 0:0"));
+      EXPECT_THAT(denied.hint_text(), HasSubstr("device cgroup"));
+    });
+
+    // What a node says that has no driver behind it: ENXIO, as the file of a Unix socket does.
+    ::unlink("/dev/net/tun");
+    const UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr_un name{AF_UNIX, "/dev/net/tun"};
+    ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name)), 0);
+    EXPECT_THAT(check().hint_text(), HasSubstr("CONFIG_TUN"));
+  }
+  kernel.check_prerequisites(true);
+}
+
+TEST(KernelPrerequisites, WithoutNetAdminEverythingSaysSo) {
+  const TestNetns netns;
+  Kernel kernel(netns.netns());
+  model::Link link{.kind = "bridge", .mtu = 1500};
+  model::Link tap{.kind = "tun", .mtu = 1500, .tap = model::TapOptions{}};
+  test::without_capabilities({CAP_NET_ADMIN}, [&] {
+    const auto check = [](const Error& error) {
+      EXPECT_EQ(error.error_number(), EPERM) << error.what();
+      EXPECT_THAT(error.hint_text(), HasSubstr("CAP_NET_ADMIN")) << error.what();
+    };
+    check(error_of([&] { kernel.check_prerequisites(false); }));
+    check(error_of([&] { kernel.apply(model::CreateLink{"br0", link}); }));
+    check(error_of([&] { kernel.apply(model::CreateLink{"t0", tap}); }));
+    check(error_of([&] { kernel.apply(model::SetLink{.name = "lo", .mtu = 1400}); }));
+    check(error_of([&] { kernel.apply(model::DeleteLink{"lo"}); }));
+    check(error_of([&] { kernel.apply(model::AddAddress{"lo", prefix("192.0.2.1/32")}); }));
+    check(error_of([&] { kernel.apply(model::ReplaceTable{"t", {}}); }));
+    check(error_of([&] { kernel.apply(model::DeleteTable{"t"}); }));
+    check(error_of([&] { (void)kernel.observe({.sysctls = {}, .tables = {"t"}}); }));
+    EXPECT_EQ(kernel.observe({}).links.size(), 1U) << "links may be read by anyone";
+  });
+  kernel.check_prerequisites(false);
+}
+
+}  // namespace
+}  // namespace podnic::kernel
