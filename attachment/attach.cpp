@@ -15,11 +15,15 @@ using bindings::Record;
 using bindings::Request;
 using model::NetState;
 
-/// What a former request of the same attachment had and the new one has not goes away.
-void leave_behind(const Record& former, NetState& wanted) {
+/// What a former request of the same attachment had and the design has not goes away.
+void leave_behind(const Record& former, const Design& design, NetState& wanted) {
   for (const auto& [name, link] : former.desired.links) wanted.links.try_emplace(name, std::nullopt);
   for (const auto& [name, table] : former.desired.tables) wanted.tables.try_emplace(name, std::nullopt);
-  for (const auto& [key, value] : former.before.sysctls) wanted.sysctls.try_emplace(key, value);
+  for (const auto& [key, value] : former.before.sysctls) {
+    // Side effects of what is desired now are put back by detach, not before.
+    if (std::ranges::find(design.also_restore, key) != design.also_restore.end()) continue;
+    wanted.sysctls.try_emplace(key, value);
+  }
 }
 
 /// What detach has to give back: what was there before the first attach, and before this one for what is new.
@@ -61,7 +65,7 @@ Draft make_draft(const Request& request, Site& site, const RecordStore& store) {
   Design design = site.design(request, id, dns.dns);
   std::ranges::move(design.notes, std::back_inserter(draft.notes));
   draft.wanted = design.desired;
-  if (draft.former) leave_behind(*draft.former, draft.wanted);
+  if (draft.former) leave_behind(*draft.former, design, draft.wanted);
   const NetState observed = site.observe(draft.wanted, design.also_restore);
 
   draft.record = {.id = id,
@@ -99,8 +103,9 @@ void converge_to(const NetState& wanted, const Record& record, Site& site, const
 void roll_back(const Draft& draft, const Record& unfinished, Site& site, const RecordStore& store,
                const Progress& progress) {
   if (draft.former && draft.former->phase == Phase::attached) {
-    NetState wanted = site.design(draft.former->request, unfinished.id, draft.former->guest.dns).desired;
-    leave_behind(unfinished, wanted);
+    const Design design = site.design(draft.former->request, unfinished.id, draft.former->guest.dns);
+    NetState wanted = design.desired;
+    leave_behind(unfinished, design, wanted);
     converge_to(wanted, unfinished, site, progress);
     store.save(*draft.former);
   } else {

@@ -67,11 +67,12 @@ std::vector<Occupied> occupied(const Input& input) {
     }
   }
   for (const model::Route& route : input.observed.routes) {
-    if (route.destination.length == 0 || is_ours(route.link)) continue;
+    if (is_ours(route.link)) continue;
+    if (route.gateway)
+      all.push_back({whole(*route.gateway), fmt::format("gateway {}", route.gateway->to_string())});
+    if (route.destination.length == 0) continue;
     all.push_back(
         {route.destination, fmt::format("route {} by '{}'", route.destination.to_string(), route.link)});
-    if (route.gateway)
-      all.push_back({{*route.gateway, 32}, fmt::format("gateway {}", route.gateway->to_string())});
   }
   for (const IpAddress& server : input.dns.servers) {
     all.push_back({whole(server), fmt::format("DNS server {}", server.to_string())});

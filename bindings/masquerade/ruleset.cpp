@@ -125,6 +125,10 @@ struct Builder {
     Chain forward{.name = "forward", .hook = Hook{"filter", NF_INET_FORWARD, NF_IP_PRI_FILTER}};
     forward.rules.push_back(
         rule({oifname(nat.guest_device), state_is_new(), is_not_dnated(), counter(), drop()}));
+    for (const NatFamily* family : families()) {
+      forward.rules.push_back(
+          rule({iifname(nat.guest_device), saddr_is_not(family->guest), counter(), drop()}));
+    }
     table.chains.push_back(std::move(forward));
   }
 

@@ -1,19 +1,20 @@
 // The nftables table of a masqueraded guest.
 //
 //   guard        raw prerouting: the guest must not speak as, or to, the pod's loopback. route_localnet on
-//   the gateway
-//                device, which 127.0.0.1 -> guest needs, would let it (CVE-2020-8558 is this hole elsewhere)
+//   the
+//                gateway device, which 127.0.0.1 -> guest needs, would let it (elsewhere this is
+//                CVE-2020-8558)
 //   prerouting   what enters by the pod NIC, or from the guest (hairpin), for an address of the pod ->
 //   inbound output       what the pod itself sends to its own address, or to 127.0.0.1 -> inbound inbound
-//   which ports go to the guest; the rest stays the pod's. Ports are elements of sets and maps: the number
-//                of rules does not depend on them
+//   which ports go to the guest; the rest stays the pod's. Ports are elements of sets and maps: the
+//                number of rules does not depend on them
 //   deliver      the translation itself
 //   forward      nothing reaches the guest that was not translated to it: the pod forwards now, and its
-//   neighbours
-//                could else address the guest directly, past the port list
+//                neighbours could else address the guest directly, past the port list. Nothing leaves the
+//                guest that is not from its own address: nobody would translate it
 //   postrouting  the guest's packets leave with the pod's address; what the pod's loopback or the guest
-//   itself sends to
-//                the guest comes from the gateway, so that the answer comes back here
+//   itself
+//                sends to the guest comes from the gateway, so that the answer comes back here
 //
 // ::1 cannot be forwarded: Linux has no route_localnet for IPv6.
 #pragma once

@@ -1,8 +1,7 @@
 // Network namespaces: to hold one open, to know it again, and to have something opened inside it.
 //
 // The process never changes its own namespace. A short-lived thread enters the pod's, opens what acts there
-// for ever after (sockets, /dev/net/tun, a folder of /proc/sys/net), and ends: there is nothing to restore,
-// so no restore can fail.
+// for ever after (sockets, /dev/net/tun), and ends: there is nothing to restore, so no restore can fail.
 #pragma once
 
 #include <sys/types.h>

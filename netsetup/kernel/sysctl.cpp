@@ -56,12 +56,14 @@ void write_sysctl(const std::string& action, const std::string& key, const std::
       file.valid() && ::write(file.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size());
   if (written) return;
   Error error(action, errno);
-  if (errno == EROFS)
+  // Nothing has to be written that is there already: a new link's sysctls come from "default".
+  if (read_sysctl(key) == value) return;
+  if (error.error_number() == EROFS)
     error.hint(
         fmt::format("/proc/sys is read-only here: run podnic where it is writable, or have the pod's "
                     "securityContext.sysctls set {} to {}.",
                     key, value));
-  if (errno == EACCES || errno == EPERM)
+  if (error.error_number() == EACCES || error.error_number() == EPERM)
     error.hint("This needs root of the user namespace that owns the network namespace.");
   throw error;
 }

@@ -198,6 +198,7 @@ Fragment protocol_is(std::uint8_t protocol);                     ///< IPPROTO_TC
 Fragment proto_dport_in(std::string_view set);                   ///< of DataType::proto_service
 Fragment dport_in(std::uint8_t protocol, std::string_view set);  ///< matches the protocol too
 Fragment saddr(const IpAddress& address);                        ///< matches the family too, as do all below
+Fragment saddr_is_not(const IpAddress& address);
 Fragment daddr(const IpAddress& address);
 /// The prefix length must be whole bytes.
 Fragment saddr_within(const IpPrefix& prefix);

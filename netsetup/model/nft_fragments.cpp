@@ -69,13 +69,13 @@ Payload address_field(Family family, bool source, std::uint32_t length) {
   return {NFT_PAYLOAD_NETWORK_HEADER, offset, length, reg1};
 }
 
-Fragment address_is(const IpAddress& address, bool source) {
-  const std::string text =
-      ip_keyword(address.family()) + (source ? " saddr " : " daddr ") + address.to_string();
+Fragment compare_address(const IpAddress& address, bool source, std::uint32_t op = NFT_CMP_EQ) {
+  const std::string text = ip_keyword(address.family()) + (source ? " saddr " : " daddr ") +
+                           (op == NFT_CMP_NEQ ? "!= " : "") + address.to_string();
   return silently(family_is(address.family())) +
          Fragment{
              {address_field(address.family(), source, static_cast<std::uint32_t>(address.bytes().size())),
-              Cmp{NFT_CMP_EQ, reg1, value_of(address)}},
+              Cmp{op, reg1, value_of(address)}},
              text};
 }
 
@@ -170,11 +170,15 @@ Fragment dport_in(std::uint8_t protocol, std::string_view set) {
 }
 
 Fragment saddr(const IpAddress& address) {
-  return address_is(address, true);
+  return compare_address(address, true);
+}
+
+Fragment saddr_is_not(const IpAddress& address) {
+  return compare_address(address, true, NFT_CMP_NEQ);
 }
 
 Fragment daddr(const IpAddress& address) {
-  return address_is(address, false);
+  return compare_address(address, false);
 }
 
 Fragment saddr_within(const IpPrefix& prefix) {

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 from namespaces import Namespace, in_own_namespaces, make_pod
 
@@ -53,10 +54,18 @@ def masquerade(podnic, folder, topology, ports):
     return Path(peer, guest, POD4, PEER4, [pod])
 
 
+def wait_for_listener(namespace, server, port):
+    """Until the server listens; a server that has ended never will."""
+    while not namespace.run(f"ss -Hltn 'sport = :{port}'"):
+        if server.poll() is not None:
+            raise SystemExit(f"the server on port {port} ended with status {server.returncode}")
+        time.sleep(0.01)
+
+
 def iperf(client, server, address, *options):
     daemon = server.start(["iperf3", "-s", "-1"])
     try:
-        server.run("until ss -Hltn 'sport = :5201' | grep -q .; do :; done")
+        wait_for_listener(server, daemon, 5201)
         result = subprocess.run(client.wrap(["iperf3", "-c", address, "-J", "-t", str(SECONDS), *options]), check=True,
                                 capture_output=True)
         return json.loads(result.stdout)["end"]
@@ -73,7 +82,7 @@ def measure(path, netload):
     results["UDP 64 B"] = (udp["packets"] - udp["lost_packets"]) / udp["seconds"]
     server = path.guest.start([netload, "serve", "7000"])
     try:
-        path.guest.run("until ss -Hltn 'sport = :7000' | grep -q .; do :; done")
+        wait_for_listener(path.guest, server, 7000)
         for mode, name in (("rr", "round trip"), ("crr", "connect")):
             out = subprocess.run(path.peer.wrap([netload, mode, path.guest_address, "7000", str(SECONDS)]), check=True,
                                  capture_output=True, text=True).stdout.split()
