@@ -67,7 +67,7 @@ class DomainWriter {
 
   struct Known {
     std::string_view name;
-    std::size_t offset;
+    std::size_t offset = 0;
   };
   std::vector<Known> known_;
   Bytes bytes_;

@@ -40,14 +40,12 @@ Bytes bytes_of(const IpAddress& address) {
   return {address.bytes().begin(), address.bytes().end()};
 }
 
-/// How long an IP packet the client takes (option 57), within what its link carries.
+/// How long the IP packet of a reply may be: what the client takes (option 57), within what its link carries.
 std::size_t size_limit(const Lease4& lease, const Dhcp4Message& request) {
-  std::size_t limit = smallest_limit;
-  if (const Bytes* asked = request.find(option4::maximum_message_size)) {
-    limit = std::max<std::size_t>(limit, *ByteReader(*asked).u16());
-  }
-  return std::min({limit, largest_packet,
-                   lease.mtu == 0 ? largest_packet : std::max(smallest_limit, std::size_t{lease.mtu})});
+  const Bytes* asked = request.find(option4::maximum_message_size);
+  const std::size_t clients = asked == nullptr ? 0 : ByteReader(*asked).u16().value_or(0);
+  const std::size_t links = lease.mtu == 0 ? largest_packet : lease.mtu;
+  return std::max(smallest_limit, std::min({clients, links, largest_packet}));
 }
 
 /// The parameter request list. A client without one is given what every server gives: it would come up with
@@ -65,11 +63,10 @@ class OptionPacker {
   /// The most data that another option could have.
   [[nodiscard]] std::size_t room() const { return data_room(room_).value_or(0); }
 
-  /// Leaves the option out when it does not fit or is there already.
+  /// Leaves the option out when it does not fit.
   void add(std::uint8_t code, Bytes data) {
     const std::size_t size = wire_size(data.size());
-    if (size > room_ || present_[code]) return;
-    present_.set(code);
+    if (size > room_) return;
     room_ -= size;
     options_.push_back({code, std::move(data)});
   }
@@ -90,7 +87,6 @@ class OptionPacker {
 
  private:
   std::size_t room_;
-  std::bitset<256> present_;
   std::vector<Dhcp4Option> options_;
 };
 
@@ -105,6 +101,21 @@ void add_times(OptionPacker& options, const Lease4& lease) {
   // section 4.4.5.
   options.add(option4::renewal_time, bytes_of(seconds / 2));
   options.add(option4::rebinding_time, bytes_of(seconds - seconds / 8));
+}
+
+/// What the client asked for, each code once however often it stands in the list.
+///
+/// Option 3 stays beside 121, although RFC 3442 would have the server leave it out: a client that follows it
+/// "MUST ignore the Router option", and one that requests 121 without making use of it still gets its default
+/// route.
+void add_requested(OptionPacker& options, const Lease4& lease, std::span<const std::uint8_t> requested) {
+  std::bitset<256> done;
+  for (const std::uint8_t code : requested) {
+    if (done[code]) continue;
+    done.set(code);
+    Bytes data = option_of(lease, code, options.room());
+    if (!data.empty()) options.add(code, std::move(data));
+  }
 }
 
 /// RFC 2131 table 3: the fields and options of each reply. `why` goes into a NAK.
@@ -125,23 +136,14 @@ Dhcp4Message compose(const Lease4& lease, const Dhcp4Message& request, Dhcp4Type
   options.add(option4::message_type, {static_cast<std::uint8_t>(type)});
   options.add(option4::server_identifier, bytes_of(lease.server));
   if (!is_nak && !is_for_inform) add_times(options, lease);
-  // "the server MUST copy the 'client identifier' option, unaltered, into its response": RFC 6842 section 3.
+  // "the server MUST return the 'client identifier' option, unaltered, in its response message": RFC 6842
+  // section 3.
   if (const Bytes* identifier = request.find(option4::client_identifier)) {
     options.add(option4::client_identifier, *identifier);
   }
-  if (is_nak) {
-    options.add(option4::message, {why.begin(), why.end()});
-    reply.options = options.take({});
-    return reply;
-  }
-  const std::span<const std::uint8_t> requested = requested_options(request);
-  for (const std::uint8_t code : requested) {
-    Bytes data = option_of(lease, code, options.room());
-    if (!data.empty()) options.add(code, std::move(data));
-  }
-  // Option 3 stays beside 121, although RFC 3442 would have the server leave it out: a client that follows it
-  // "MUST ignore the Router option", and one that requests 121 without making use of it still gets its
-  // default route.
+  if (is_nak) options.add(option4::message, {why.begin(), why.end()});
+  const auto requested = is_nak ? std::span<const std::uint8_t>{} : requested_options(request);
+  add_requested(options, lease, requested);
   reply.options = options.take(requested);
   return reply;
 }

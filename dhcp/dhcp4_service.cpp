@@ -20,7 +20,7 @@ constexpr std::size_t largest_request = 2048;
 
 /// One request, where recvmmsg() puts it.
 struct Incoming {
-  std::array<std::uint8_t, largest_request> bytes;
+  std::array<std::uint8_t, largest_request> bytes{};
   iovec part{bytes.data(), bytes.size()};
 };
 
@@ -86,6 +86,8 @@ Dhcp4Service::Dhcp4Service() : buffers_(std::make_unique<Buffers>()) {
 }
 
 Dhcp4Service::~Dhcp4Service() = default;
+Dhcp4Service::Dhcp4Service(Dhcp4Service&&) noexcept = default;
+Dhcp4Service& Dhcp4Service::operator=(Dhcp4Service&&) noexcept = default;
 
 void Dhcp4Service::serve(const Lease4& lease, const Sockets& sockets, Dhcp4Counters& counters) {
   Buffers& buffers = *buffers_;

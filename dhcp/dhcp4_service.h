@@ -26,6 +26,8 @@ class Dhcp4Service {
  public:
   Dhcp4Service();
   ~Dhcp4Service();
+  Dhcp4Service(Dhcp4Service&&) noexcept;
+  Dhcp4Service& operator=(Dhcp4Service&&) noexcept;
 
   /// Answers what waits in the socket, at most one batch, so that a guest that floods its link delays the
   /// others by no more than that. Never blocks; what the kernel does not take at once is lost, as packets

@@ -91,12 +91,12 @@ void filter_system_calls() {
       SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(restart_syscall), SCMP_SYS(exit),
       SCMP_SYS(exit_group)};
   for (const int call : calls) allow(filter, call);
-  allow(filter, SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-  allow(filter, SCMP_SYS(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+  allow(filter, SCMP_SYS(mmap), scmp_arg_cmp{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0});
+  allow(filter, SCMP_SYS(mprotect), scmp_arg_cmp{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0});
   // stdio looks at its file first: the C library's fstat() is newfstatat() with this flag, its isatty() is
   // TCGETS.
-  allow(filter, SCMP_SYS(newfstatat), SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH));
-  allow(filter, SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, TCGETS));
+  allow(filter, SCMP_SYS(newfstatat), scmp_arg_cmp{3, SCMP_CMP_EQ, AT_EMPTY_PATH, 0});
+  allow(filter, SCMP_SYS(ioctl), scmp_arg_cmp{1, SCMP_CMP_EQ, TCGETS, 0});
 
 #ifdef PODNIC_SANITIZE
   // What the sanitizers' run time needs to look around and to report. Nobody runs such a build in production.

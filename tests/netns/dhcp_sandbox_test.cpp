@@ -58,12 +58,11 @@ void expect_confined(const Status& status) {
 int run_in_child(const std::function<int()>& body) {
   const pid_t child = ::fork();
   if (child == 0) {
-    int status = 99;
     try {
-      status = body();
+      ::_exit(body());
     } catch (...) {
+      ::_exit(99);
     }
-    ::_exit(status);
   }
   int status = -1;
   ::waitpid(child, &status, 0);
@@ -157,8 +156,8 @@ TEST(DhcpSandboxTest, TheCallersOwnAffairsAreAllowed) {
     try {
       throw Error("testing");
     } catch (const Error&) {
+      return std::fflush(stdout);
     }
-    return std::fflush(stdout);
   });
   EXPECT_EQ(status, 0);
 }

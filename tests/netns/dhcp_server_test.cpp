@@ -229,7 +229,7 @@ TEST(DhcpServerTest, ALinkThatGoesDownIsServedAgainWhenItIsUp) {
   const TestNetns pod;
   const dhcp::Leases leases = leases_of(2);
   const Guest guest(pod, leases);
-  ServerProcess server(pod, {leases});
+  const ServerProcess server(pod, {leases});
   pod.must("ip link set gw2 down && ip link set gw2 up");
   const GuestSocket socket(guest.netns);
   std::optional<Dhcp4Message> offer;

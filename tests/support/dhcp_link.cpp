@@ -33,6 +33,7 @@ namespace {
   try {
     dhcp::Server server;
     std::vector<dhcp::Server::Id> ids;
+    ids.reserve(leases.size());
     for (std::size_t i = 0; i < leases.size(); ++i)
       ids.push_back(server.add(leases[i], std::move(sockets[i])));
     dhcp::enter_sandbox();

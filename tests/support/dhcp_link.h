@@ -23,6 +23,8 @@ class TemporaryFolder {
   ~TemporaryFolder();
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  TemporaryFolder(TemporaryFolder&&) = delete;
+  TemporaryFolder& operator=(TemporaryFolder&&) = delete;
 
   [[nodiscard]] std::string operator/(const std::string& name) const { return (path_ / name).string(); }
   /// Writes a file of this folder and gives its path.
@@ -41,6 +43,8 @@ class ServerProcess {
   ~ServerProcess();
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;
+  ServerProcess(ServerProcess&&) = delete;
+  ServerProcess& operator=(ServerProcess&&) = delete;
 
   [[nodiscard]] pid_t pid() const { return pid_; }
   /// Stops it and gives what it counted on each link.

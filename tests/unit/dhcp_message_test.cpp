@@ -242,7 +242,7 @@ class RandomMessages {
     result.sname = name(63);
     result.file = name(127);
     std::set<std::uint32_t> codes;
-    for (std::uint32_t count = number(30); codes.size() < count;) codes.insert(1 + number(254));
+    for (const std::uint32_t count = number(30); codes.size() < count;) codes.insert(1 + number(254));
     codes.erase(option4::overload);
     for (const std::uint32_t code : codes) {
       const auto fixed = std::map<std::uint32_t, std::size_t>{{50, 4}, {53, 1}, {54, 4}, {57, 2}};

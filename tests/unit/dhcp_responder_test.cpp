@@ -320,8 +320,8 @@ TEST(Dhcp4ResponderTest, EchoesTheClientIdentifierInEveryReply) {
 
 constexpr std::size_t ip_and_udp = 28;
 
-std::size_t packet_size(const Lease4& lease, std::vector<Dhcp4Option> options) {
-  const auto offer = answer(lease, client_message(Dhcp4Type::discover, std::move(options)));
+std::size_t packet_size(const Lease4& lease, const std::vector<Dhcp4Option>& options) {
+  const auto offer = answer(lease, client_message(Dhcp4Type::discover, options));
   const Bytes bytes = encode(offer.value().message);
   EXPECT_EQ(parse_dhcp4(bytes).value(), offer->message) << "a valid packet at any size";
   return bytes.size() + ip_and_udp;
@@ -338,7 +338,7 @@ TEST(Dhcp4ResponderTest, KeepsToTheClientsLimit) {
   for (int i = 0; i < 1500; ++i) lease.dns.search.push_back("team" + std::to_string(i) + ".example.org");
   const auto size = [&](std::vector<Dhcp4Option> options) {
     options.push_back(requested_list({1, 3, 119, 6}));
-    return packet_size(lease, std::move(options));
+    return packet_size(lease, options);
   };
   const auto within = [](std::size_t limit) {
     return testing::AllOf(testing::Le(limit), testing::Gt(limit - 20));

@@ -39,6 +39,7 @@ TEST_P(ResolvConfTableTest, Reads) {
   const Case& expected = GetParam();
   const ResolvConf conf = parse_resolv_conf(expected.text);
   std::vector<std::string> servers;
+  servers.reserve(conf.dns.servers.size());
   for (const IpAddress& server : conf.dns.servers) servers.push_back(server.to_string());
   EXPECT_EQ(servers, expected.servers);
   EXPECT_EQ(conf.dns.search, expected.search);
@@ -129,7 +130,7 @@ TEST(ResolvConfTest, FifteenHundredDomains) {
 TEST(ResolvConfTest, AMegabyteTakesNoLongTime) {
   std::string domains = "search";
   std::string servers;
-  for (unsigned i = 0; domains.size() + servers.size() < 1024 * 1024; ++i) {
+  for (unsigned i = 0; domains.size() + servers.size() < std::size_t{1} << 20U; ++i) {
     domains += " a" + std::to_string(i);
     servers += "nameserver 10." + std::to_string(i >> 16U) + '.' + std::to_string(i >> 8U & 0xffU) + '.' +
                std::to_string(i & 0xffU) + '\n';
