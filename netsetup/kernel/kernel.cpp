@@ -19,12 +19,11 @@ using MaybeSocket = std::expected<NetlinkSocket, int>;
 }  // namespace
 
 struct Kernel::Impl {
-  Netns netns;
   NetnsWorker worker;
   MaybeSocket route = std::unexpected(0);
   MaybeSocket netfilter = std::unexpected(0);
 
-  explicit Impl(Netns where) : netns(std::move(where)), worker(netns) {
+  explicit Impl(const Netns& netns) : worker(netns) {
     worker.run([this] {
       route = NetlinkSocket::open(NETLINK_ROUTE);
       netfilter = NetlinkSocket::open(NETLINK_NETFILTER);
@@ -40,7 +39,7 @@ struct Kernel::Impl {
   }
 
   void make(const std::string& action, const model::CreateLink& step) {
-    if (step.link.tap) return create_tap(netns, *route, action, step);
+    if (step.link.tap) return create_tap(worker, *route, action, step);
     if (step.link.kind == "bridge") return rtnetlink::create_bridge(*route, action, step);
     throw Error(fmt::format("{}: only bridges and taps can be created, not '{}'", action, step.link.kind), 0,
                 ErrorKind::bad_request);
@@ -66,7 +65,7 @@ struct Kernel::Impl {
   void make(const std::string&, const model::DeleteTable& step) { nftables::delete_table(nftables(), step); }
 };
 
-Kernel::Kernel(const Netns& netns) : impl_(std::make_unique<Impl>(netns.duplicate())) {}
+Kernel::Kernel(const Netns& netns) : impl_(std::make_unique<Impl>(netns)) {}
 Kernel::~Kernel() = default;
 Kernel::Kernel(Kernel&&) noexcept = default;
 Kernel& Kernel::operator=(Kernel&&) noexcept = default;
@@ -109,7 +108,7 @@ void Kernel::check_prerequisites(bool needs_tap) {
 
 std::vector<UniqueFd> Kernel::open_tap_queues(const std::string& name, const model::TapOptions& options,
                                               unsigned count) {
-  return kernel::open_tap_queues(impl_->netns, name, options, count);
+  return kernel::open_tap_queues(impl_->worker, name, options, count);
 }
 
 }  // namespace podnic::kernel

@@ -8,7 +8,7 @@
 namespace podnic::kernel {
 namespace {
 
-constexpr std::size_t receive_size = 64 * 1024;
+constexpr std::size_t receive_size = 64UL * 1024;
 
 [[noreturn]] void throw_errno(const char* action) {
   throw Error(action, errno);

@@ -63,7 +63,7 @@ class Message {
  private:
   Message(std::uint16_t type, unsigned flags, const void* header, std::size_t size);
 
-  alignas(nlmsghdr) std::array<std::uint8_t, 4096> buffer_;
+  alignas(nlmsghdr) std::array<std::uint8_t, 4096> buffer_{};
 };
 
 class NetlinkSocket {

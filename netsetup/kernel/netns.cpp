@@ -56,13 +56,6 @@ Netns Netns::of_pid(pid_t pid) {
   return open(fmt::format("/proc/{}/ns/net", pid));
 }
 
-Netns Netns::duplicate() const {
-  UniqueFd fd(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
-  if (!fd.valid())
-    throw Error(fmt::format("duplicating the descriptor of network namespace '{}'", path_), errno);
-  return {std::move(fd), path_};
-}
-
 NetnsIdentity Netns::identity() const {
   const struct stat status = status_of(fd_.get());
   NetnsIdentity identity{status.st_dev, status.st_ino, 0};

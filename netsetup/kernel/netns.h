@@ -27,9 +27,6 @@ class Netns {
   static Netns open(const std::string& path);
   static Netns of_pid(pid_t pid);
 
-  /// Another descriptor of the same namespace.
-  [[nodiscard]] Netns duplicate() const;
-
   [[nodiscard]] int fd() const { return fd_.get(); }
   /// As given by the user; "/proc/self/ns/net" for the current one.
   [[nodiscard]] const std::string& path() const { return path_; }

@@ -237,7 +237,7 @@ std::vector<nft::Element> TableReader::elements_of(const FoundSet& found) {
   std::vector<nft::Element> elements;
   elements.reserve(bounds.size());
   bool open = false;
-  for (Bound& bound : bounds) {
+  for (const Bound& bound : bounds) {
     if (found.set.interval && open) elements.back().last = key_before(bound.key);
     // nft itself also writes an end before the first range.
     open = !bound.is_end;
@@ -250,6 +250,7 @@ std::vector<nft::Element> TableReader::elements_of(const FoundSet& found) {
 
 std::vector<std::string> TableReader::set_names() const {
   std::vector<std::string> names;
+  names.reserve(sets_.size());
   for (const auto& [name, found] : sets_) names.push_back(name);
   return names;
 }

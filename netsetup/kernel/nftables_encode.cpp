@@ -294,7 +294,6 @@ void delete_table(Writer& writer, const std::string& name) {
 }
 
 void add_set(Writer& writer, const std::string& table, const nft::Set& set, std::uint32_t id) {
-  // Without a size: it would make a map 2.4 times faster to fill, but the kernel refuses elements beyond it.
   const auto object = owned(nftnl_set_alloc(), nftnl_set_free);
   std::uint32_t flags = 0;
   if (set.interval) flags |= NFT_SET_INTERVAL;
@@ -306,6 +305,9 @@ void add_set(Writer& writer, const std::string& table, const nft::Set& set, std:
   nftnl_set_set_u32(object.get(), NFTNL_SET_FLAGS, flags);
   nftnl_set_set_u32(object.get(), NFTNL_SET_KEY_TYPE, static_cast<std::uint32_t>(set.key));
   nftnl_set_set_u32(object.get(), NFTNL_SET_KEY_LEN, nft::size_of(set.key));
+  if (const std::uint32_t capacity = nft::capacity_of(set); capacity != 0) {
+    nftnl_set_set_u32(object.get(), NFTNL_SET_DESC_SIZE, capacity);
+  }
   if (set.data) {
     nftnl_set_set_u32(object.get(), NFTNL_SET_DATA_TYPE, static_cast<std::uint32_t>(*set.data));
     nftnl_set_set_u32(object.get(), NFTNL_SET_DATA_LEN, nft::size_of(*set.data));

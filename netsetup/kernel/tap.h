@@ -20,11 +20,11 @@ void check_tun_device();
 
 /// Creates the persistent tap. It persists only once it has everything that its Link says: until then it is
 /// gone with the process. Error(conflict) when a link of that name exists.
-void create_tap(const Netns& netns, NetlinkSocket& rtnetlink, const std::string& action,
+void create_tap(NetnsWorker& inside, NetlinkSocket& rtnetlink, const std::string& action,
                 const model::CreateLink& step);
 
 /// Opens queues of an existing tap, close-on-exec.
-std::vector<UniqueFd> open_tap_queues(const Netns& netns, const std::string& name,
+std::vector<UniqueFd> open_tap_queues(NetnsWorker& inside, const std::string& name,
                                       const model::TapOptions& options, unsigned count);
 
 }  // namespace podnic::kernel

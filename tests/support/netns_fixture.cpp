@@ -93,6 +93,7 @@ std::string contents(const UniqueFd& fd) {
 // Only async-signal-safe calls between fork and exec: other threads of the test may hold locks.
 pid_t spawn(int netns, const std::vector<std::string>& argv, int out, int err) {
   std::vector<char*> arguments;
+  arguments.reserve(argv.size() + 1);
   for (const auto& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
   const UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
