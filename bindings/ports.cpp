@@ -35,8 +35,10 @@ std::optional<PortRange> parse_range(std::string_view text) {
   return PortRange{*first, *last};
 }
 
-std::string range_text(unsigned first, unsigned last) {
-  return first == last ? std::to_string(first) : fmt::format("{}-{}", first, last);
+/// Plain appending: a request may have thousands of ports, and each is written for the record.
+void append_range(std::string& text, unsigned first, unsigned last) {
+  text += std::to_string(first);
+  if (last != first) text.append("-").append(std::to_string(last));
 }
 
 }  // namespace
@@ -65,10 +67,13 @@ Parsed<PortForward> PortForward::parse(std::string_view text) {
 }
 
 std::string PortForward::to_string() const {
-  std::string text = range_text(first, last);
-  if (guest_first != first)
-    text += ":" + range_text(guest_first, static_cast<unsigned>(guest_first + (last - first)));
-  return fmt::format("{}/{}", text, name_of(protocol));
+  std::string text;
+  append_range(text, first, last);
+  if (guest_first != first) {
+    text += ':';
+    append_range(text, guest_first, static_cast<unsigned>(guest_first + (last - first)));
+  }
+  return text.append("/").append(name_of(protocol));
 }
 
 Parsed<std::map<std::uint8_t, ProtocolPorts>> normalize(const std::vector<PortForward>& forwards) {

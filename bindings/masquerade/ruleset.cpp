@@ -80,8 +80,7 @@ struct Builder {
     if (nat.ports.empty()) inbound.rules.push_back(rule({go_to("deliver")}));
     Set singles{.name = "ports", .key = DataType::proto_service};
     for (const auto& [protocol, ports] : nat.ports) protocol_ports(protocol, ports, singles, inbound.rules);
-    if (!singles.elements.empty()) {
-      std::ranges::sort(singles.elements);
+    if (!singles.elements.empty()) {  // sorted as they are: by protocol, then by port
       inbound.rules.push_back(rule({proto_dport_in(singles.name), go_to("deliver")}));
       table.sets.push_back(std::move(singles));
     }

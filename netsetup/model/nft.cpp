@@ -44,6 +44,7 @@ std::string type_text(const Set& set) {
 void render_set(std::string& out, const Set& set) {
   fmt::format_to(std::back_inserter(out), "\t{} {} {{\n\t\ttype {}\n", set.data ? "map" : "set", set.name,
                  type_text(set));
+  if (capacity_of(set) != 0) fmt::format_to(std::back_inserter(out), "\t\tsize {}\n", capacity_of(set));
   if (set.interval) out += "\t\tflags interval\n";
   if (!set.elements.empty()) {
     out += "\t\telements = { ";
@@ -142,6 +143,10 @@ std::string_view protocol_name(std::uint8_t protocol) {
     default:
       return "sctp";
   }
+}
+
+std::uint32_t capacity_of(const Set& set) {
+  return set.interval ? 0 : static_cast<std::uint32_t>(2 * set.elements.size());
 }
 
 std::string render(std::string_view name, const Table& table) {

@@ -163,6 +163,11 @@ struct Set {
   friend bool operator==(const Set&, const Set&) = default;
 };
 
+/// How many elements the kernel shall make room for: twice what there are, so that a person can add some by
+/// hand. A hash of known size takes half as long to fill as one that grows. 0: not said, for interval sets,
+/// which are trees, and empty ones.
+std::uint32_t capacity_of(const Set& set);
+
 /// A table of family inet.
 struct Table {
   std::string comment;        ///< the owner's tag
