@@ -1,6 +1,9 @@
 #include "netsetup/kernel/netlink.h"
 
-#include <libmnl/libmnl.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
+#include <netlink/netlink.h>
+#include <netlink/socket.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -9,6 +12,7 @@ namespace podnic::kernel {
 namespace {
 
 constexpr std::size_t receive_size = 64UL * 1024;
+constexpr std::size_t max_message_size = 4096;
 
 [[noreturn]] void throw_errno(const char* action) {
   throw Error(action, errno);
@@ -33,11 +37,12 @@ std::optional<Refusal> refusal_in(const nlmsghdr& message) {
 // Calls visit(message) for each message of a datagram until it returns false.
 template <typename Visit>
 void each_message(ByteView datagram, Visit&& visit) {
-  const auto* message = reinterpret_cast<const nlmsghdr*>(datagram.data());
+  // nlmsg_next() takes and gives what it does not change as if it did.
+  auto* message = reinterpret_cast<nlmsghdr*>(const_cast<std::uint8_t*>(datagram.data()));
   int rest = static_cast<int>(datagram.size());
-  while (mnl_nlmsg_ok(message, rest)) {
+  while (nlmsg_ok(message, rest) != 0) {
     if (!visit(*message)) return;
-    message = mnl_nlmsg_next(message, &rest);
+    message = nlmsg_next(message, &rest);
   }
 }
 
@@ -50,16 +55,21 @@ Error Refusal::error(std::string action) const {
   return error;
 }
 
-Message::Message(std::uint16_t type, unsigned flags, const void* header, std::size_t size) {
-  nlmsghdr* message = mnl_nlmsg_put_header(buffer_.data());
-  message->nlmsg_type = type;
-  message->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
-  std::memcpy(mnl_nlmsg_put_extra_header(message, size), header, size);
+Message::Message(std::uint16_t type, unsigned flags, const void* header, std::size_t size)
+    : message_(nlmsg_alloc_size(max_message_size), nlmsg_free) {
+  // Number 0 and port 0: the socket numbers its requests, the kernel knows its port.
+  if (message_ == nullptr ||
+      nlmsg_put(message_.get(), 0, 0, type, 0, static_cast<int>(NLM_F_REQUEST | flags)) == nullptr ||
+      nlmsg_append(message_.get(), const_cast<void*>(header), size, NLMSG_ALIGNTO) < 0)
+    throw Error("building a netlink request", ENOMEM);
+}
+
+nlmsghdr& Message::header() {
+  return *nlmsg_hdr(message_.get());
 }
 
 void Message::put(unsigned type, ByteView payload) {
-  if (!mnl_attr_put_check(&header(), buffer_.size(), static_cast<std::uint16_t>(type), payload.size(),
-                          payload.data()))
+  if (nla_put(message_.get(), static_cast<int>(type), static_cast<int>(payload.size()), payload.data()) < 0)
     throw Error("building a netlink request: a name or text is too long", 0, ErrorKind::bad_request);
 }
 
@@ -69,44 +79,47 @@ void Message::put_text(unsigned type, std::string_view text) {
 }
 
 void Message::nest(unsigned type, const std::function<void()>& body) {
-  put(type | NLA_F_NESTED, {});
-  nlattr* start = reinterpret_cast<nlattr*>(buffer_.data() + header().nlmsg_len - sizeof(nlattr));
+  nlattr* start = nla_nest_start(message_.get(), static_cast<int>(type | NLA_F_NESTED));
+  if (start == nullptr) throw Error("building a netlink request", ENOMEM);
   body();
-  mnl_attr_nest_end(&header(), start);
+  nla_nest_end(message_.get(), start);
 }
 
 std::expected<NetlinkSocket, int> NetlinkSocket::open(int protocol) {
-  UniqueFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
-  if (!fd.valid()) return std::unexpected(errno);
-  return NetlinkSocket(std::move(fd));
+  Socket socket(nl_socket_alloc(), nl_socket_free);
+  if (socket == nullptr) return std::unexpected(ENOMEM);
+  // The kernel chooses the port: libnl's own choice knows of no other namespace and no other library.
+  nl_socket_set_local_port(socket.get(), 0);
+  // libnl's error numbers are no errnos; the call that failed has left its own.
+  if (nl_connect(socket.get(), protocol) < 0) return std::unexpected(errno);
+  return NetlinkSocket(std::move(socket));
 }
 
-NetlinkSocket::NetlinkSocket(UniqueFd fd)
-    : fd_(std::move(fd)), buffer_(std::make_unique_for_overwrite<std::uint8_t[]>(receive_size)) {
+NetlinkSocket::NetlinkSocket(Socket socket)
+    : socket_(std::move(socket)),
+      fd_(nl_socket_get_fd(socket_.get())),
+      buffer_(std::make_unique_for_overwrite<std::uint8_t[]>(receive_size)) {
   // Error texts; errors without a copy of the refused request; dumps that refuse what they would not filter
   // by. Kernels before 4.12, 4.3 and 4.20 do without.
   const int on = 1;
   for (const int option : {NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK})
-    ::setsockopt(fd_.get(), SOL_NETLINK, option, &on, sizeof(on));
+    ::setsockopt(fd_, SOL_NETLINK, option, &on, sizeof(on));
 }
 
 void NetlinkSocket::make_room_to_send(std::size_t size) {
   int room = 0;
   socklen_t length = sizeof(room);
-  ::getsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUF, &room, &length);
+  ::getsockopt(fd_, SOL_SOCKET, SO_SNDBUF, &room, &length);
   if (size + 4096 < static_cast<std::size_t>(room)) return;
   const int wanted = static_cast<int>(size + 4096);
   // Without CAP_NET_ADMIN over the namespace there is a limit, net.core.wmem_max.
-  if (::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &wanted, sizeof(wanted)) < 0)
-    ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUF, &wanted, sizeof(wanted));
+  if (::setsockopt(fd_, SOL_SOCKET, SO_SNDBUFFORCE, &wanted, sizeof(wanted)) < 0)
+    ::setsockopt(fd_, SOL_SOCKET, SO_SNDBUF, &wanted, sizeof(wanted));
 }
 
 void NetlinkSocket::send(ByteView bytes) {
   if (bytes.size() > 64UL * 1024) make_room_to_send(bytes.size());
-  sockaddr_nl kernel{};
-  kernel.nl_family = AF_NETLINK;
-  while (::sendto(fd_.get(), bytes.data(), bytes.size(), 0, reinterpret_cast<const sockaddr*>(&kernel),
-                  sizeof(kernel)) < 0)
+  while (nl_sendto(socket_.get(), const_cast<std::uint8_t*>(bytes.data()), bytes.size()) < 0)
     if (errno != EINTR) throw_errno("sending a netlink request");
 }
 
@@ -116,7 +129,7 @@ ByteView NetlinkSocket::receive(bool wait) {
   header.msg_iov = &part;
   header.msg_iovlen = 1;
   for (;;) {
-    const ssize_t size = ::recvmsg(fd_.get(), &header, wait ? 0 : MSG_DONTWAIT);
+    const ssize_t size = ::recvmsg(fd_, &header, wait ? 0 : MSG_DONTWAIT);
     if (size >= 0) {
       if ((header.msg_flags & MSG_TRUNC) != 0) throw Error("reading a netlink answer of over 64 KiB");
       return {buffer_.get(), static_cast<std::size_t>(size)};

@@ -8,7 +8,6 @@
 
 #include <linux/netlink.h>
 
-#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -21,7 +20,9 @@
 
 #include "netsetup/types/bytes.h"
 #include "netsetup/types/error.h"
-#include "netsetup/types/unique_fd.h"
+
+struct nl_msg;
+struct nl_sock;
 
 namespace podnic::kernel {
 
@@ -57,13 +58,15 @@ class Message {
   /// What `body` puts lies within an attribute of that type.
   void nest(unsigned type, const std::function<void()>& body);
 
-  [[nodiscard]] nlmsghdr& header() { return *reinterpret_cast<nlmsghdr*>(buffer_.data()); }
-  [[nodiscard]] ByteView bytes() { return {buffer_.data(), header().nlmsg_len}; }
+  [[nodiscard]] nlmsghdr& header();
+  [[nodiscard]] ByteView bytes() {
+    return {reinterpret_cast<const std::uint8_t*>(&header()), header().nlmsg_len};
+  }
 
  private:
   Message(std::uint16_t type, unsigned flags, const void* header, std::size_t size);
 
-  alignas(nlmsghdr) std::array<std::uint8_t, 4096> buffer_{};
+  std::unique_ptr<nl_msg, void (*)(nl_msg*)> message_;
 };
 
 class NetlinkSocket {
@@ -71,7 +74,7 @@ class NetlinkSocket {
   /// A socket of the calling thread's namespace, or the errno.
   static std::expected<NetlinkSocket, int> open(int protocol);
 
-  [[nodiscard]] int fd() const { return fd_.get(); }
+  [[nodiscard]] int fd() const { return fd_; }
 
   /// Sends one request for a change; nullopt when the kernel has made it. (Several in one system call would
   /// each be handled whatever became of the one before.)
@@ -107,13 +110,15 @@ class NetlinkSocket {
   }
 
  private:
-  explicit NetlinkSocket(UniqueFd fd);
+  using Socket = std::unique_ptr<nl_sock, void (*)(nl_sock*)>;
+  explicit NetlinkSocket(Socket socket);
   void send(ByteView bytes);
   // The next datagram; empty when `wait` is false and there is none.
   ByteView receive(bool wait);
   void make_room_to_send(std::size_t size);
 
-  UniqueFd fd_;
+  Socket socket_;
+  int fd_;  // the socket's
   // The kernel fills at most 32 KiB of a dump into one datagram (netlink_recvmsg: SKB_WITH_OVERHEAD(32768)).
   std::unique_ptr<std::uint8_t[]> buffer_;
   std::uint32_t sequence_ = 0;
