@@ -88,8 +88,6 @@ void Message::nest(unsigned type, const std::function<void()>& body) {
 std::expected<NetlinkSocket, int> NetlinkSocket::open(int protocol) {
   Socket socket(nl_socket_alloc(), nl_socket_free);
   if (socket == nullptr) return std::unexpected(ENOMEM);
-  // The kernel chooses the port: libnl's own choice knows of no other namespace and no other library.
-  nl_socket_set_local_port(socket.get(), 0);
   // libnl's error numbers are no errnos; the call that failed has left its own.
   if (nl_connect(socket.get(), protocol) < 0) return std::unexpected(errno);
   return NetlinkSocket(std::move(socket));
@@ -118,7 +116,8 @@ void NetlinkSocket::make_room_to_send(std::size_t size) {
 }
 
 void NetlinkSocket::send(ByteView bytes) {
-  if (bytes.size() > 64UL * 1024) make_room_to_send(bytes.size());
+  // nl_connect() sets the buffer to 32 KiB.
+  if (bytes.size() > 16UL * 1024) make_room_to_send(bytes.size());
   while (nl_sendto(socket_.get(), const_cast<std::uint8_t*>(bytes.data()), bytes.size()) < 0)
     if (errno != EINTR) throw_errno("sending a netlink request");
 }

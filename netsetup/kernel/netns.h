@@ -56,6 +56,8 @@ class NetnsWorker {
   explicit NetnsWorker(const Netns& netns);
   NetnsWorker(const NetnsWorker&) = delete;
   NetnsWorker& operator=(const NetnsWorker&) = delete;
+  NetnsWorker(NetnsWorker&&) = delete;
+  NetnsWorker& operator=(NetnsWorker&&) = delete;
   ~NetnsWorker();
 
   /// Runs `body` inside and waits; its exception comes out here.

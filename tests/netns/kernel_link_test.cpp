@@ -58,7 +58,7 @@ struct KernelLink : testing::Test {
     return {};
   }
   bool exists(const std::string& name) { return model::find_link(kernel.observe({}), name) != nullptr; }
-  nlohmann::json shown(const std::string& name) { return netns.json("ip -j -d link show " + name)[0]; }
+  nlohmann::json shown(const std::string& name) const { return netns.json("ip -j -d link show " + name)[0]; }
 
   Error error_of(const model::Step& step) {
     try {

@@ -199,7 +199,7 @@ TEST(NftablesBatch, ErrorsNameTheRefusedMessage) {
 }
 
 TEST(NftablesBatch, AnUnknownExpressionCannotBeWritten) {
-  nft::Table table{
+  const nft::Table table{
       .comment = "c", .sets = {}, .chains = {{.name = "c", .rules = {{{nft::Unknown{"quota"}}, {}}}}}};
   EXPECT_THROW(encode_batch(model::ReplaceTable{"t", table}), Error);
 }
