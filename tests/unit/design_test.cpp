@@ -1,0 +1,206 @@
+// Every binding's cases.json: what it designs, and that the pure loop closes over it: design, diff, simulate,
+// no difference left; then back, and nothing left.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "bindings/binding.h"
+#include "netsetup/model/converge.h"
+
+namespace podnic {
+namespace {
+
+using bindings::Design;
+using bindings::Input;
+using bindings::Request;
+using model::NetState;
+using nlohmann::json;
+
+const std::string tag = bindings::tag_of("case");
+
+Input input_of(const std::string& binding, const json& one) {
+  Input input{.request = bindings::request_from_json(one.at("request").dump(), Request{}), .tag = tag};
+  input.request.binding = binding;
+  const json& spec = one.at("podNic");
+  model::Link nic{.kind = "veth",
+                  .mac = *MacAddress::parse("8e:10:a9:64:88:5d"),
+                  .mtu = spec.value("mtu", 1500U),
+                  .up = true};
+  for (const json& address : spec.at("addresses")) {
+    nic.addresses.push_back(*IpPrefix::parse(address.get<std::string>()));
+  }
+  std::ranges::sort(nic.addresses);
+  input.observed.links = {{"lo", model::Link{.mtu = 65536, .up = true}}, {input.request.interface, nic}};
+  for (const json& route : spec.value("routes", json::array())) {
+    input.observed.routes.push_back(
+        {.destination = *IpPrefix::parse(route.get<std::string>()), .link = input.request.interface});
+  }
+  for (const std::string& key : bindings::find_binding(binding).observes(input.request)) {
+    input.observed.sysctls[key] = "0";
+  }
+  return input;
+}
+
+/// What detach would give back.
+NetState before_of(const Design& design, const NetState& observed) {
+  NetState before;
+  for (const auto& [name, link] : design.desired.links) before.links[name] = std::nullopt;
+  for (const auto& [name, table] : design.desired.tables) before.tables[name] = std::nullopt;
+  for (const auto& [key, value] : design.desired.sysctls) {
+    const auto found = observed.sysctls.find(key);
+    before.sysctls[key] = found == observed.sysctls.end() ? std::nullopt : found->second;
+  }
+  return before;
+}
+
+NetState follow(NetState state, const model::Plan& plan) {
+  for (const model::Step& step : plan) state = model::simulate(std::move(state), step);
+  return state;
+}
+
+void expect_loop_closes(const Design& design, const NetState& observed) {
+  const model::Ownership ownership{.tag = tag, .unfinished = {}};
+  const model::Plan up = model::diff(observed, design.desired, ownership);
+  EXPECT_FALSE(up.empty());
+  const NetState wired = follow(observed, up);
+  EXPECT_TRUE(model::diff(wired, design.desired, ownership).empty());
+  EXPECT_THAT(model::drifts(wired, design.desired, ownership), testing::IsEmpty());
+  EXPECT_FALSE(model::drifts(observed, design.desired, ownership).empty());
+
+  const NetState before = before_of(design, observed);
+  // Any prefix of the plan can be taken back.
+  for (std::size_t length = 0; length <= up.size(); ++length) {
+    const model::Plan prefix(up.begin(), up.begin() + static_cast<std::ptrdiff_t>(length));
+    const NetState half = follow(observed, prefix);
+    const NetState after = follow(half, model::diff(half, before, ownership));
+    EXPECT_TRUE(model::diff(after, before, ownership).empty());
+    for (const auto& [name, link] : observed.links) EXPECT_EQ(after.links.at(name), link);
+    for (const auto& [name, link] : design.desired.links) EXPECT_EQ(model::find_link(after, name), nullptr);
+    for (const auto& [key, value] : observed.sysctls) EXPECT_EQ(after.sysctls.at(key), value) << key;
+  }
+}
+
+void expect_design(const json& expected, const Design& design) {
+  std::vector<std::string> addresses;
+  for (const IpPrefix& address : design.guest.addresses) addresses.push_back(address.to_string());
+  EXPECT_EQ(addresses, expected.at("addresses").get<std::vector<std::string>>());
+  EXPECT_EQ(design.guest.mtu, expected.at("mtu").get<std::uint32_t>());
+  EXPECT_EQ(design.leases.device, expected.at("device").get<std::string>());
+  EXPECT_EQ(design.notes.size(), expected.at("notes").get<std::size_t>());
+  EXPECT_EQ(design.leases.v4.has_value(), design.guest.gateway4.has_value());
+}
+
+TEST(Design, CasesOfEveryBinding) {
+  std::size_t cases = 0;
+  for (const std::string_view name : bindings::binding_names()) {
+    const std::string path = fmt::format("{}/bindings/{}/cases.json", PODNIC_SOURCE_DIR, name);
+    std::ifstream file(path);
+    ASSERT_TRUE(file) << path;
+    for (const json& one : json::parse(file)) {
+      SCOPED_TRACE(one.at("name").get<std::string>());
+      ++cases;
+      const Input input = input_of(std::string(name), one);
+      if (one.contains("error")) {
+        try {
+          bindings::find_binding(name).design(input);
+          ADD_FAILURE() << "was designed";
+        } catch (const Error& error) {
+          EXPECT_THAT(error.what(), testing::HasSubstr(one.at("error").get<std::string>()));
+        }
+        continue;
+      }
+      const Design design = bindings::find_binding(name).design(input);
+      expect_design(one.at("expect"), design);
+      expect_loop_closes(design, input.observed);
+      // The choices made are part of the request: designing again with the result in place makes the same.
+      Input again = input;
+      again.request = design.resolved;
+      again.observed = follow(input.observed, model::diff(input.observed, design.desired, {.tag = tag}));
+      EXPECT_EQ(bindings::find_binding(name).design(again).desired, design.desired);
+    }
+  }
+  EXPECT_GE(cases, 10U);
+}
+
+TEST(Design, UnknownBindingIsNamedWithTheKnownOnes) {
+  try {
+    bindings::find_binding("bridged");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "there is no binding 'bridged'");
+    EXPECT_THAT(error.hint_text(), testing::HasSubstr("masquerade"));
+  }
+}
+
+TEST(Diff, SomebodyElsesObjectsAreConflictsOnTheWayUpAndLeftAloneOnTheWayDown) {
+  const model::Ownership ownership{.tag = tag, .unfinished = {}};
+  NetState observed;
+  observed.links["tap-eth0"] = model::Link{.kind = "tun", .alias = "somebody's"};
+  observed.tables["podnic-eth0"] = model::nft::Table{.comment = "somebody's"};
+  NetState link_wanted;
+  link_wanted.links["tap-eth0"] = model::Link{.kind = "tun", .alias = tag};
+  EXPECT_THROW(model::diff(observed, link_wanted, ownership), Error);
+  NetState table_wanted;
+  table_wanted.tables["podnic-eth0"] = model::nft::Table{.comment = tag};
+  EXPECT_THROW(model::diff(observed, table_wanted, ownership), Error);
+
+  NetState gone;
+  gone.links["tap-eth0"] = std::nullopt;
+  gone.tables["podnic-eth0"] = std::nullopt;
+  EXPECT_TRUE(model::diff(observed, gone, ownership).empty());
+  EXPECT_TRUE(model::drifts(observed, gone, ownership).empty());
+}
+
+TEST(Diff, ALinkThatWasCreatedButNotYetTaggedIsOursOnlyWhileTheRecordSaysSo) {
+  const model::Link bridge{.kind = "bridge", .mac = *MacAddress::parse("02:00:00:00:00:00"), .mtu = 1500};
+  NetState observed;
+  observed.links["br-eth0"] = bridge;
+  NetState gone;
+  gone.links["br-eth0"] = std::nullopt;
+  EXPECT_TRUE(model::diff(observed, gone, {.tag = tag, .unfinished = {}}).empty());
+  EXPECT_EQ(model::diff(observed, gone, {.tag = tag, .unfinished = {{"br-eth0", bridge}}}),
+            model::Plan{model::DeleteLink{"br-eth0"}});
+}
+
+TEST(Diff, ForwardingIsSwitchedOnLastAndOffFirst) {
+  NetState observed;
+  observed.sysctls = {{"net/ipv6/conf/all/forwarding", "0"}, {"net/ipv6/conf/eth0/accept_ra", "1"}};
+  observed.links["eth0"] = model::Link{};
+  NetState wanted;
+  wanted.sysctls = {{"net/ipv6/conf/all/forwarding", "1"}, {"net/ipv6/conf/eth0/accept_ra", "2"}};
+  const model::Plan up = model::diff(observed, wanted, {});
+  ASSERT_EQ(up.size(), 2U);
+  EXPECT_EQ(std::get<model::SetSysctl>(up.back()).key, "net/ipv6/conf/all/forwarding");
+  const model::Plan down = model::diff(wanted.links.empty() ? follow(observed, up) : wanted, observed, {});
+  ASSERT_EQ(down.size(), 2U);
+  EXPECT_EQ(std::get<model::SetSysctl>(down.front()).key, "net/ipv6/conf/all/forwarding");
+}
+
+TEST(Render, StepsAreCommandsThatAShellUnderstands) {
+  const model::Link tap{
+      .kind = "tun",
+      .mac = *MacAddress::parse("02:00:00:00:00:00"),
+      .mtu = 1400,
+      .alias = "podnic:x",
+      .ipv6_link_local = false,
+      .tap = model::TapOptions{.uid = 107, .gid = 108, .multi_queue = true, .vnet_hdr = true}};
+  EXPECT_THAT(
+      model::render_commands(model::CreateLink{"tap-eth0", tap}),
+      testing::ElementsAre(
+          "ip tuntap add dev tap-eth0 mode tap user 107 group 108 vnet_hdr multi_queue",
+          "ip link set dev tap-eth0 address 02:00:00:00:00:00 mtu 1400 alias podnic:x addrgenmode none"));
+  EXPECT_THAT(model::render_commands(model::DeleteLink{"a;b"}),
+              testing::ElementsAre("ip link delete dev 'a;b'"));
+  EXPECT_THAT(model::render_commands(model::AddAddress{"t", *IpPrefix::parse("fd00::1/64")}),
+              testing::ElementsAre("ip address add fd00::1/64 dev t nodad"));
+  EXPECT_EQ(model::describe(model::SetSysctl{"net/ipv4/conf/x/forwarding", "1"}),
+            "setting sysctl net/ipv4/conf/x/forwarding to 1");
+}
+
+}  // namespace
+}  // namespace podnic

@@ -1,0 +1,201 @@
+// What a user can ask for: ports, JSON, names; and that the record keeps it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <array>
+
+#include "bindings/record.h"
+#include "launcher/qemu.h"
+#include "netsetup/types/interface_name.h"
+
+namespace podnic::bindings {
+namespace {
+
+TEST(Ports, ReadAndWrittenTheSame) {
+  for (const char* text : {"80/tcp", "53/udp", "7000/sctp", "8000-8100/tcp", "8080:80/tcp",
+                           "8000-8100:9000-9100/udp", "1-65535/tcp"}) {
+    const auto port = PortForward::parse(text);
+    ASSERT_TRUE(port) << text;
+    EXPECT_EQ(port->to_string(), text);
+  }
+  EXPECT_EQ(PortForward::parse("80"), PortForward::parse("80/tcp"));
+}
+
+TEST(Ports, WhatIsNoPortIsSaidWithAnExample) {
+  for (const char* text :
+       {"", "/tcp", "0/tcp", "65536/tcp", "80/icmp", "80/", "x/tcp", "90-80/tcp", "80-/tcp", "-80/tcp",
+        "80:0/tcp", "1-3:1-2/tcp", "80:81:82/tcp", " 80/tcp", "+80/tcp", "80/TCP"}) {
+    const auto port = PortForward::parse(text);
+    ASSERT_FALSE(port) << text;
+    EXPECT_THAT(port.error().message, testing::HasSubstr("write 80/tcp"));
+  }
+}
+
+std::vector<PortForward> ports_of(std::initializer_list<const char*> texts) {
+  std::vector<PortForward> all;
+  for (const char* text : texts) all.push_back(*PortForward::parse(text));
+  return all;
+}
+
+TEST(Ports, NeighboursAndOverlapsBecomeOneRange) {
+  const auto ports =
+      normalize(ports_of({"82/tcp", "80/tcp", "81/tcp", "100-200/tcp", "150-300/tcp", "80/udp", "80/tcp"}));
+  ASSERT_TRUE(ports);
+  EXPECT_THAT(ports->at(IPPROTO_TCP).kept, testing::ElementsAre(PortRange{80, 82}, PortRange{100, 300}));
+  EXPECT_THAT(ports->at(IPPROTO_UDP).kept, testing::ElementsAre(PortRange{80, 80}));
+}
+
+TEST(Ports, OnePodPortHasOneGuestPort) {
+  EXPECT_TRUE(normalize(ports_of({"8080:80/tcp", "8080:80/tcp", "8080:80/udp"})));
+  for (const auto& ports : {ports_of({"8080:80/tcp", "8080:81/tcp"}), ports_of({"8080/tcp", "8080:81/tcp"}),
+                            ports_of({"8000-9000/tcp", "8080:81/tcp"})}) {
+    const auto result = normalize(ports);
+    ASSERT_FALSE(result);
+    EXPECT_THAT(result.error().message, testing::HasSubstr("pod port 8080/tcp should go to two guest ports"));
+  }
+}
+
+TEST(RequestJson, AnUnknownKeyIsNamedWithTheNearestKnownOne) {
+  const std::array<std::array<const char*, 3>, 3> table{{
+      {R"({"guestCidr": "10.0.2.0/24"})", "'guestCidr' is not a known key", "'guestCidr4'"},
+      {R"({"tap": {"uuid": 1}})", "'tap.uuid' is not a known key", "'tap.uid'"},
+      {R"({"Ports": []})", "'Ports' is not a known key", "'ports'"},
+  }};
+  for (const auto& [text, sentence, nearest] : table) {
+    try {
+      request_from_json(text, Request{});
+      ADD_FAILURE() << text;
+    } catch (const Error& error) {
+      EXPECT_STREQ(error.what(), sentence);
+      EXPECT_THAT(error.hint_text(), testing::HasSubstr(nearest));
+      EXPECT_EQ(error.kind(), ErrorKind::bad_request);
+    }
+  }
+}
+
+TEST(RequestJson, WrongValuesAreErrors) {
+  for (const char* text :
+       {"", "[]", "{", R"({"mtu": -1})", R"({"mtu": 70000})", R"({"mtu": "1500"})", R"({"ports": "80"})",
+        R"({"ports": [80]})", R"({"ports": ["x"]})", R"({"tap": []})", R"({"mac": "1:2:3"})",
+        R"({"guestCidr4": "10.0.0.0/33"})", R"({"topology": "ring"})"}) {
+    EXPECT_THROW(request_from_json(text, Request{}), Error) << text;
+  }
+}
+
+Request full_request() {
+  Request request;
+  request.id = "vm-7";
+  request.topology = Topology::bridge;
+  request.tap = {.name = "vnet0", .uid = 107, .gid = 108, .queues = 4};
+  request.mac = *MacAddress::parse("02:00:00:00:00:07");
+  request.mtu = 1400;
+  request.guest_cidr4 = *IpPrefix::parse("192.168.7.0/24");
+  request.guest_cidr6 = *IpPrefix::parse("fd07::/120");
+  request.ports = ports_of({"80/tcp", "8000-8100:9000-9100/udp"});
+  request.hostname = "seven";
+  return request;
+}
+
+TEST(RequestJson, ARoundTripKeepsEverything) {
+  EXPECT_EQ(request_from_json(request_to_json(full_request()), Request{}), full_request());
+  EXPECT_EQ(request_from_json(request_to_json(Request{}), Request{}), Request{});
+}
+
+TEST(Request, WhatCannotBeIsRefusedBeforeAnythingIsLookedAt) {
+  const auto refused = [](auto&& change) {
+    Request request = full_request();
+    change(request);
+    EXPECT_THROW(validate(request), Error);
+  };
+  EXPECT_NO_THROW(validate(full_request()));
+  refused([](Request& r) { r.interface = "a/b"; });
+  refused([](Request& r) { r.interface = "sixteen-letters0"; });
+  refused([](Request& r) { r.id = "../etc/passwd"; });
+  refused([](Request& r) { r.id = ".hidden"; });
+  refused([](Request& r) { r.tap.queues = 0; });
+  refused([](Request& r) { r.tap.queues = 257; });
+  refused([](Request& r) { r.mac = *MacAddress::parse("01:00:00:00:00:00"); });
+  refused([](Request& r) { r.mac = MacAddress{}; });
+  refused([](Request& r) { r.mtu = 67; });
+  refused([](Request& r) { r.guest_cidr4 = *IpPrefix::parse("10.0.0.0/31"); });
+  refused([](Request& r) { r.guest_cidr4 = *IpPrefix::parse("fd00::/120"); });
+  refused([](Request& r) { r.guest_cidr4 = *IpPrefix::parse("127.0.0.0/24"); });
+  refused([](Request& r) { r.guest_cidr6 = *IpPrefix::parse("fe80::/64"); });
+  refused([](Request& r) { r.hostname = "a b"; });
+}
+
+TEST(Record, ARoundTripKeepsEverything) {
+  Record record;
+  record.id = "vm-7";
+  record.phase = Phase::detaching;
+  record.netns = {.device = 4, .inode = 4026532177, .cookie = 99};
+  record.netns_path = "/run/netns/pod";
+  record.request = full_request();
+  record.before.links["br-eth0"] = std::nullopt;
+  record.before.sysctls = {{"net/ipv4/conf/eth0/forwarding", "0"},
+                           {"net/ipv4/conf/tap-eth0/forwarding", std::nullopt}};
+  record.before.tables["podnic-eth0"] = std::nullopt;
+  record.desired.links["br-eth0"] = model::Link{.kind = "bridge",
+                                                .mac = *MacAddress::parse("02:00:00:00:00:00"),
+                                                .mtu = 1400,
+                                                .up = true,
+                                                .alias = "podnic:vm-7",
+                                                .ipv6_link_local = false,
+                                                .bridge = model::BridgeOptions{.multicast_snooping = false},
+                                                .addresses = {*IpPrefix::parse("10.0.2.1/24")}};
+  record.desired.links["vnet0"] = model::Link{.kind = "tun", .tap = model::TapOptions{.uid = 107}};
+  record.bridge = "br-eth0";
+  record.guest = {.tap = "vnet0",
+                  .queues = 4,
+                  .mac = *record.request.mac,
+                  .mtu = 1400,
+                  .addresses = {*IpPrefix::parse("10.0.2.2/24")},
+                  .gateway4 = *IpAddress::parse("10.0.2.1"),
+                  .dns = {.servers = {*IpAddress::parse("10.96.0.10")}, .search = {"svc.cluster.local"}},
+                  .routes = {{*IpPrefix::parse("0.0.0.0/0"), *IpAddress::parse("10.0.2.1")}}};
+  record.leases = {.device = "br-eth0",
+                   .v4 = dhcp::Lease4{.client = *record.request.mac,
+                                      .address = *IpPrefix::parse("10.0.2.2/24"),
+                                      .server = *IpAddress::parse("10.0.2.1"),
+                                      .routes = record.guest.routes,
+                                      .dns = record.guest.dns,
+                                      .hostname = "seven",
+                                      .domain = "svc.cluster.local",
+                                      .mtu = 1400,
+                                      .seconds = 3600}};
+  EXPECT_EQ(record_from_json(record_to_json(record)), record);
+  record.leases.v4.reset();
+  record.request.ports.clear();
+  EXPECT_EQ(record_from_json(record_to_json(record)), record);
+}
+
+TEST(Record, AnotherVersionOrADamagedOneIsRefused) {
+  for (const char* text :
+       {"", "{}", R"({"version": 2})", R"({"version": 1})", "{\"version\": 1, \"id\": \"x\""}) {
+    EXPECT_THROW(record_from_json(text), Error) << text;
+  }
+}
+
+TEST(InterfaceName, LongOnesAreHashedAndStable) {
+  EXPECT_EQ(derived_interface_name("tap-", "eth0"), "tap-eth0");
+  EXPECT_EQ(derived_interface_name("tap-", "elevenchars"), "tap-elevenchars");
+  const std::string hashed = derived_interface_name("tap-", "twelve-chars");
+  EXPECT_EQ(hashed.size(), 12U);
+  EXPECT_EQ(hashed, derived_interface_name("tap-", "twelve-chars"));
+  EXPECT_NE(hashed, derived_interface_name("tap-", "twelve-charz"));
+}
+
+TEST(Qemu, ArgumentsForOneQueueAndForSeveral) {
+  const GuestNic guest{.mac = *MacAddress::parse("02:00:00:00:00:07"), .mtu = 1400};
+  EXPECT_THAT(launcher::qemu_arguments(guest, std::array{7}),
+              testing::ElementsAre("-netdev", "tap,id=podnic0,fds=7", "-device",
+                                   "virtio-net-pci,netdev=podnic0,mac=02:00:00:00:00:07,host_mtu=1400"));
+  EXPECT_THAT(launcher::qemu_arguments(guest, std::array{7, 8}),
+              testing::ElementsAre(
+                  "-netdev", "tap,id=podnic0,fds=7:8", "-device",
+                  "virtio-net-pci,netdev=podnic0,mac=02:00:00:00:00:07,host_mtu=1400,mq=on,vectors=6"));
+}
+
+}  // namespace
+}  // namespace podnic::bindings
