@@ -121,7 +121,7 @@ Attachment attach(const Request& request, const Place& place, const Progress& pr
   return while_doing(fmt::format("attaching '{}' with {}", request.interface, request.binding), [&] {
     Site site(place, Site::Use::change);
     const RecordStore store(place.state_dir, RecordStore::Missing::create);
-    Draft draft = make_draft(request, site, store);
+    const Draft draft = make_draft(request, site, store);
     Attachment result{.record = draft.record, .notes = draft.notes, .steps = draft.steps};
     if (draft.steps.empty() && draft.former == draft.record) return result;
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 
 namespace podnic::bindings {
 namespace {
@@ -11,7 +10,7 @@ namespace {
 /// Levenshtein's distance: how many letters to add, drop or change.
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < row.size(); ++i) row[i] = i;
   for (std::size_t i = 1; i <= a.size(); ++i) {
     std::size_t diagonal = std::exchange(row[0], i);
     for (std::size_t j = 1; j <= b.size(); ++j) {
@@ -181,7 +180,7 @@ void ObjectReader::finish() const {
   for (const auto& [key, value] : object_->items()) {
     if (std::ranges::find(known_, key) != known_.end()) continue;
     const auto nearest = std::ranges::min_element(
-        known_, {}, [&key = key](std::string_view other) { return distance(key, other); });
+        known_, {}, [&unknown = key](std::string_view other) { return distance(unknown, other); });
     throw Error(fmt::format("'{}' is not a known key", path(key)), 0, ErrorKind::bad_request)
         .hint(nearest == known_.end() ? std::string()
                                       : fmt::format("The nearest known one is '{}'.", path(*nearest)));

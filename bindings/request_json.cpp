@@ -12,7 +12,7 @@ void take(T& field, const std::optional<T>& value) {
 Parsed<Topology> parse_topology(std::string_view text) {
   if (text == "tap") return Topology::tap;
   if (text == "bridge") return Topology::bridge;
-  return std::unexpected(ParseError{"must be \"tap\" or \"bridge\""});
+  return std::unexpected(ParseError{"must be tap or bridge"});
 }
 
 void read_tap(ObjectReader tap, TapRequest& request) {

@@ -170,7 +170,7 @@ void read_request(const Flags& flags, bindings::Request& request) {
   flags.take<unsigned>("queues", request.tap.queues);
   if (const auto mac = flags.get<std::string>("mac"))
     request.mac = understand(MacAddress::parse(*mac), "mac");
-  flags.take<std::uint32_t>("mtu", request.mtu);
+  if (const auto mtu = flags.get<std::uint32_t>("mtu")) request.mtu = mtu;
   if (const auto cidr = flags.get<std::string>("guest-cidr4")) {
     request.guest_cidr4 = understand(IpPrefix::parse(*cidr), "guest-cidr4");
   }

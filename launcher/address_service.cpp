@@ -28,7 +28,7 @@ namespace {
     status = 0;
   } catch (const std::exception& error) {
     const std::string line = std::string("podnic: address service: ") + error.what() + "\n";
-    static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
+    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
   }
   ::_exit(status);
 }
@@ -41,7 +41,7 @@ void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::Sandbo
   server.add(leases, std::move(sockets));
   dhcp::enter_sandbox(sandbox);
   if (ready_fd >= 0) {
-    static_cast<void>(!::write(ready_fd, "\n", 1));  // nobody reads: nobody waits
+    [[maybe_unused]] const ssize_t written = ::write(ready_fd, "\n", 1);  // nobody reads: nobody waits
     ::close(ready_fd);
   }
   server.run(stop_fd);

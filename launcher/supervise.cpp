@@ -120,7 +120,7 @@ class Vm {
     } catch (const Error& failure) {
       error = failure.error_number();
     }
-    static_cast<void>(!::write(error_fd, &error, sizeof error));
+    [[maybe_unused]] const ssize_t written = ::write(error_fd, &error, sizeof error);
     ::_exit(127);
   }
 

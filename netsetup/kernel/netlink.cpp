@@ -104,7 +104,7 @@ NetlinkSocket::NetlinkSocket(Socket socket)
     ::setsockopt(fd_, SOL_NETLINK, option, &on, sizeof(on));
 }
 
-void NetlinkSocket::make_room_to_send(std::size_t size) {
+void NetlinkSocket::make_room_to_send(std::size_t size) const {
   int room = 0;
   socklen_t length = sizeof(room);
   ::getsockopt(fd_, SOL_SOCKET, SO_SNDBUF, &room, &length);

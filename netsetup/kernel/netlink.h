@@ -115,7 +115,7 @@ class NetlinkSocket {
   void send(ByteView bytes);
   // The next datagram; empty when `wait` is false and there is none.
   ByteView receive(bool wait);
-  void make_room_to_send(std::size_t size);
+  void make_room_to_send(std::size_t size) const;
 
   Socket socket_;
   int fd_;  // the socket's

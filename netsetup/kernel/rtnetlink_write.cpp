@@ -106,7 +106,6 @@ void create_bridge(NetlinkSocket& socket, const std::string& action, const Creat
   Message create(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfomsg{});
   create.put_text(IFLA_IFNAME, step.name);
   create.put(IFLA_ADDRESS, step.link.mac.bytes);
-  create.put_number<std::uint32_t>(IFLA_MTU, step.link.mtu);
   put_kind(create, step.link.kind, step.link.bridge);
   if (const auto refusal = socket.request(create)) {
     if (refusal->error_number == EEXIST)
@@ -116,8 +115,9 @@ void create_bridge(NetlinkSocket& socket, const std::string& action, const Creat
       error.hint("The kernel has no bridges: CONFIG_BRIDGE (module bridge).");
     throw error;
   }
-  // The kernel takes neither an alias nor an address generation mode at creation.
-  SetLink rest{.name = step.name, .alias = step.link.alias};
+  // The kernel takes neither an alias nor an address generation mode at creation, and only an MTU that is set
+  // later stays when ports come and go (br_mtu_auto_adjust()).
+  SetLink rest{.name = step.name, .mtu = step.link.mtu, .alias = step.link.alias};
   if (!step.link.ipv6_link_local) rest.ipv6_link_local = false;
   try {
     set_link(socket, action, rest);

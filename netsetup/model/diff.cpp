@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ranges>
 #include <string_view>
 
 #include "netsetup/model/converge.h"
@@ -36,8 +37,7 @@ struct Planner {
 
   void delete_links() {
     // Reverse order of names, so that taps go before the bridge that they are ports of.
-    for (auto entry = wanted.links.rbegin(); entry != wanted.links.rend(); ++entry) {
-      const auto& [name, link] = *entry;
+    for (const auto& [name, link] : std::views::reverse(wanted.links)) {
       const Link* found = find_link(now, name);
       if (found == nullptr) continue;
       const bool ours = owns(ownership, name, *found);

@@ -43,7 +43,8 @@ Value interface_value(std::string_view name) {
   return value;
 }
 
-Fragment interface_match(std::uint32_t key, std::uint32_t op, std::string_view name, std::string text) {
+Fragment interface_match(std::uint32_t key, std::uint32_t op, std::string_view name,
+                         const std::string& text) {
   return {{Meta{key, reg1}, Cmp{op, reg1, interface_value(name)}}, text + "\"" + std::string(name) + "\""};
 }
 

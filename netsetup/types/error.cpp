@@ -1,6 +1,7 @@
 #include "netsetup/types/error.h"
 
 #include <cstring>
+#include <ranges>
 
 namespace podnic {
 
@@ -36,9 +37,9 @@ Error& Error::while_doing(std::string action) {
 
 void Error::compose() {
   message_.clear();
-  for (auto action = context_.rbegin(); action != context_.rend(); ++action) {
+  for (const std::string& action : std::views::reverse(context_)) {
     if (!message_.empty()) message_ += ": ";
-    message_ += *action;
+    message_ += action;
   }
   if (error_number_ != 0) message_ += ": " + describe_errno(error_number_);
   if (!kernel_.empty()) message_ += "; kernel: " + kernel_;
