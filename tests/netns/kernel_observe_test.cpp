@@ -112,24 +112,28 @@ TEST(KernelObserve, AThousandLinksAndAddresses) {
   }
   EXPECT_EQ(kernel.link_stats().size(), 1001U);
 
-  // Read while it changes: interrupted dumps are read again, and nothing that stays is ever missed.
-  std::atomic<bool> enough{false};
+  // Read while it changes: interrupted dumps are read again, and nothing that stays is ever missed. One round
+  // of changes for each reading, so that a slow reader is not interrupted for ever.
+  constexpr int rounds = 30;
+  std::atomic<int> readings{0};
   auto writer = std::async(std::launch::async, [&] {
     Kernel other(netns.netns());
     const model::Link bridge{.kind = "bridge", .mac = MacAddress{{2, 0, 0, 0, 0, 1}}, .mtu = 1500};
-    while (!enough) {
+    for (int round = 0; round < rounds; ++round) {
+      readings.wait(round - 1);
       other.apply(model::CreateLink{"changing", bridge});
       other.apply(model::AddAddress{"changing", prefix("192.0.2.1/24")});
       other.apply(model::DeleteLink{"changing"});
     }
   });
-  for (int i = 0; i < 30 && !HasFailure(); ++i) {
+  for (int i = 0; i < rounds; ++i) {
     NetState seen;
     EXPECT_NO_THROW(seen = kernel.observe({}));
     seen.links.erase("changing");
     EXPECT_EQ(seen.links.size(), 1001U);
+    ++readings;
+    readings.notify_one();
   }
-  enough = true;
   EXPECT_NO_THROW(writer.get());
 }
 
