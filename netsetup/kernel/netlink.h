@@ -124,8 +124,7 @@ class NetlinkSocket {
   std::uint32_t sequence_ = 0;
 };
 
-// --- reading attributes
-// -------------------------------------------------------------------------------------------
+// --- reading attributes ----------------------------------------------------------------------------------
 
 /// The message's payload behind its family header of `skip` bytes.
 ByteView attributes_of(const nlmsghdr& message, std::size_t skip);

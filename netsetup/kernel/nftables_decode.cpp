@@ -40,8 +40,7 @@ std::array<ByteView, Count> table_of(const nlmsghdr& message) {
   return table_of<Count>(attributes_of(message, sizeof(nfgenmsg)));
 }
 
-// --- expressions
-// --------------------------------------------------------------------------------------------------
+// --- expressions -----------------------------------------------------------------------------------------
 
 std::uint32_t u32(const nftnl_expr* expr, std::uint16_t attribute) {
   return nftnl_expr_get_u32(expr, attribute);
@@ -122,8 +121,7 @@ std::vector<nft::Expr> decode_rule(const nlmsghdr& message) {
   return exprs;
 }
 
-// --- elements
-// -----------------------------------------------------------------------------------------------------
+// --- elements --------------------------------------------------------------------------------------------
 
 nft::Value value_in(ByteView data) {
   nft::Value value;

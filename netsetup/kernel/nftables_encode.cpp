@@ -79,8 +79,7 @@ class Writer {
   std::size_t last_ = 0;
 };
 
-// --- expressions
-// --------------------------------------------------------------------------------------------------
+// --- expressions -----------------------------------------------------------------------------------------
 
 Owned<nftnl_expr> new_expr(const char* name) {
   return owned(nftnl_expr_alloc(name), nftnl_expr_free);
@@ -182,8 +181,7 @@ std::string features_of(const nft::Rule& rule) {
   return features;
 }
 
-// --- elements
-// -----------------------------------------------------------------------------------------------------
+// --- elements --------------------------------------------------------------------------------------------
 
 // The first key behind a range; nullopt behind the last key of all.
 std::optional<nft::Value> next_key(nft::Value key) {
@@ -260,8 +258,7 @@ void add_elements(Writer& writer, const std::string& table, const nft::Set& set)
   }
 }
 
-// --- tables, sets, chains, rules
-// ----------------------------------------------------------------------------------
+// --- tables, sets, chains, rules -------------------------------------------------------------------------
 
 Owned<nftnl_table> named_table(const std::string& name) {
   auto table = owned(nftnl_table_alloc(), nftnl_table_free);
