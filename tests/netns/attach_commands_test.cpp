@@ -1,0 +1,66 @@
+// The plan as a person would type it: run by sh in a namespace of the same kind, it leads to the same.
+#include <gmock/gmock.h>
+
+#include <optional>
+
+#include "tests/support/attach_cases.h"
+
+namespace podnic::test {
+namespace {
+
+std::string script_of(const model::Plan& plan) {
+  std::string script = "set -e\n";
+  for (const model::Step& step : plan) {
+    for (const std::string& command : model::render_commands(step)) script += command + "\n";
+  }
+  return script;
+}
+
+/// What the tools print of a namespace, less what differs between any two namespaces.
+Snapshot judged(const TestNetns& netns) {
+  Snapshot judged;
+  for (auto& [name, value] : take_snapshot(netns)) {
+    if (name.starts_with("nft ")) continue;  // handles are numbered as they come
+    auto json = nlohmann::json::parse(value, nullptr, false);
+    if (json.is_object()) {
+      for (const char* key : {"ifindex", "link_index", "link_netnsid"}) json.erase(key);
+      value = json.dump();
+    }
+    judged[name] = value;
+  }
+  judged["ruleset"] = netns.must("nft list ruleset");
+  return judged;
+}
+
+TEST(AttachCommands, RunByShLeadToTheSameStateAndBack) {
+  std::optional<SpecPod> twin(std::in_place);
+  Snapshot twin_start = take_snapshot(twin->pod);
+  for_each_request(21, 10, 20, [&](AttachCase& test) {
+    if (twin->spec != test.pod.spec) twin_start = take_snapshot(twin.emplace(test.pod.spec).pod);
+    test.request.id = "twin";
+    const Attachment made = attach(test.request, test.place);
+    twin->pod.must(script_of(made.steps));
+    const model::NetState reached = footprint(twin->pod, made.record);
+    EXPECT_EQ(reached, footprint(test.pod.pod, made.record));
+
+    const model::Ownership ownership{.tag = bindings::tag_of(made.record.id), .unfinished = {}};
+    const model::Plan back = model::diff(reached, made.record.before, ownership);
+    if (test.random.chance(25)) {  // the tools' own judgement takes its time
+      // A kernel thread adds the routes that come with an IPv6 address (addrconf_dad_work()).
+      std::string rest;
+      EXPECT_TRUE(wait_until([&] {
+        rest = difference(judged(test.pod.pod), judged(twin->pod));
+        return rest.empty();
+      })) << rest;
+      twin->pod.must(script_of(back));
+    } else {
+      kernel::Kernel kernel(twin->pod.netns());
+      for (const model::Step& step : back) kernel.apply(step);
+    }
+    EXPECT_EQ(difference(twin_start, take_snapshot(twin->pod)), "");
+    test.detach_all();
+  });
+}
+
+}  // namespace
+}  // namespace podnic::test

@@ -1,0 +1,69 @@
+// SIGKILL after any step, in both directions: what is left can be finished and can be undone.
+#include <gmock/gmock.h>
+
+#include <csignal>
+
+#include "tests/support/attach_cases.h"
+
+namespace podnic::test {
+namespace {
+
+TEST(AttachCrash, KilledAfterAnyStepOfAttachAndThenAttached) {
+  for_each_request(11, 10, 20, [](AttachCase& test) {
+    const std::size_t steps = plan(test.request, test.place).steps.size();
+    const std::size_t count = 1 + test.random.below(steps);
+    expect_killed([&] { attach(test.request, test.place, kill_at(count)); });
+    attach(test.request, test.place);
+    expect_attached(test);
+    test.detach_all();
+  });
+}
+
+TEST(AttachCrash, KilledAfterAnyStepOfDetachAndThenAttached) {
+  for_each_request(12, 10, 20, [](AttachCase& test) {
+    attach(test.request, test.place);
+    // At least the gateway link and the table go.
+    expect_killed([&] { detach(test.target(), test.place, kill_at(1 + test.random.below(2))); });
+    attach(test.request, test.place);
+    expect_attached(test);
+    test.detach_all();
+  });
+}
+
+TEST(AttachCrash, KilledWhileItChangesTheAttachmentAndThenDetached) {
+  for_each_request(13, 10, 20, [](AttachCase& test) {
+    attach(test.request, test.place);
+    bindings::Request other = random_request(test.random, test.pod.spec);
+    other.resolv_conf = test.request.resolv_conf;
+    const std::size_t steps = plan(other, test.place).steps.size();
+    if (steps > 0) expect_killed([&] { attach(other, test.place, kill_at(1 + test.random.below(steps))); });
+    if (test.random.chance(50)) {
+      attach(test.request, test.place);
+      expect_attached(test);
+    }
+    test.detach_all();
+  });
+}
+
+/// Every step, not a random one.
+TEST(AttachCrash, KilledAfterEachStep) {
+  for_each_request(14, 1, 4, [](AttachCase& test) {
+    const Snapshot start = take_snapshot(test.pod.pod);
+    const std::size_t steps = plan(test.request, test.place).steps.size();
+    for (std::size_t count = 1; count <= steps; ++count) {
+      SCOPED_TRACE(count);
+      expect_killed([&] { attach(test.request, test.place, kill_at(count)); });
+      attach(test.request, test.place);
+      expect_attached(test);
+      expect_killed([&] {
+        detach(test.target(), test.place, kill_at(count));
+        ::raise(SIGKILL);  // there are fewer steps back
+      });
+      detach(test.target(), test.place);
+      EXPECT_EQ(difference(start, take_snapshot(test.pod.pod)), "");
+    }
+  });
+}
+
+}  // namespace
+}  // namespace podnic::test

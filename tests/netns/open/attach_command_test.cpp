@@ -1,0 +1,173 @@
+// The `podnic` command as scripts use it: what it prints where, and how it exits.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include "tests/support/attach_cases.h"
+
+namespace podnic::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+struct Command : testing::Test {
+  TemporaryFolder folder;
+  SpecPod pod;
+  std::string state = folder / "state";
+
+  /// From another namespace, as a launcher outside of the pod does.
+  [[nodiscard]] Output run(const std::string& arguments) const {
+    return TestNetns().sh(fmt::format("{} {} --state-dir {}", podnic_command(), arguments, state));
+  }
+  [[nodiscard]] Output in_pod(const std::string& command, const std::string& flags = {}) const {
+    return run(fmt::format("{} --netns {} {}", command, pod.pod.path(), flags));
+  }
+};
+
+TEST_F(Command, TheWholeWay) {
+  const Snapshot start = take_snapshot(pod.pod);
+  const std::string flags =
+      "--topology bridge --tap vmtap0 --tap-owner 107:108 --queues 2 --mac 52:54:00:00:00:01 --mtu 1400 "
+      "--guest-cidr4 10.99.0.0/24 --guest-cidr6 fd99::/120 --port 80/tcp --port 8080:81/tcp --port 53/udp "
+      "--resolv-conf /nonexistent --id pod-1";
+  const Output planned = in_pod("plan", flags + " --output text");
+  EXPECT_EQ(planned.status, 0);
+  EXPECT_THAT(planned.out, HasSubstr("creating tap 'vmtap0'\n"));
+  EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+  EXPECT_THAT(files_in(state), IsEmpty());
+
+  const Output attached = in_pod("attach", flags);
+  EXPECT_EQ(attached.status, 0);
+  EXPECT_EQ(attached.err, "");
+  EXPECT_EQ(json::parse(attached.out), json::parse(fmt::format(R"({{
+    "id": "pod-1", "binding": "masquerade", "netns": "{}", "interface": "eth0",
+    "tap": {{"name": "vmtap0", "queues": 2, "uid": 107, "gid": 108}}, "bridge": {{"name": "br-eth0"}},
+    "guest": {{"mac": "52:54:00:00:00:01", "mtu": 1400, "addresses": ["10.99.0.2/24", "fd99::2/120"],
+               "gateway4": "10.99.0.1", "gateway6": "fd99::1", "dns": {{"nameservers": [], "search": []}},
+               "routes": [{{"dst": "0.0.0.0/0", "gw": "10.99.0.1"}}, {{"dst": "::/0", "gw": "fd99::1"}}]}},
+    "notes": ["The guest gets no DNS servers: there is no '/nonexistent'."]}})",
+                                                               pod.pod.path())));
+
+  EXPECT_EQ(in_pod("plan", flags + " --output text").out, "nothing to do\n");
+  EXPECT_EQ(in_pod("check", "--id pod-1").out, "");
+  EXPECT_EQ(in_pod("check", "--id pod-1").status, 0);
+  const json shown = json::parse(in_pod("show", "--output json").out)["attachments"];
+  ASSERT_EQ(shown.size(), 1U);
+  EXPECT_EQ(shown[0]["id"], "pod-1");
+  EXPECT_EQ(shown[0]["state"], "attached");
+  EXPECT_EQ(shown[0]["counters"]["fromGuest"]["packets"], 0);
+  EXPECT_EQ(json::parse(run("show --output json").out)["attachments"], shown) << "all of the state folder";
+  EXPECT_EQ(json::parse(run("show --output json --pid $$").out)["attachments"], json::array());
+
+  pod.pod.must("ip link set vmtap0 mtu 1300");
+  const Output drifted = in_pod("check", "--id pod-1");
+  EXPECT_EQ(drifted.status, 3);
+  EXPECT_THAT(drifted.out, HasSubstr("mtu of link 'vmtap0': expected 1400, found 1300\n"));
+  EXPECT_EQ(json::parse(in_pod("check", "--id pod-1 --output json").out)["drifts"].back(),
+            json::parse(R"({"what": "mtu of link 'vmtap0'", "expected": "1400", "found": "1300"})"));
+
+  EXPECT_EQ(in_pod("detach", "--id pod-1").out, "");
+  const Output again = in_pod("detach", "--id pod-1 --output json");
+  EXPECT_EQ(again.status, 0);
+  EXPECT_EQ(json::parse(again.out)["detached"], false);
+  EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+  EXPECT_THAT(files_in(state), IsEmpty());
+}
+
+TEST_F(Command, ThePlanRunByAShellIsTheAttachment) {
+  const std::string flags = "--resolv-conf /nonexistent --port 80/tcp";
+  const Output commands = in_pod("plan", flags + " --output commands");
+  pod.pod.must("set -e\n" + commands.out);
+  EXPECT_EQ(in_pod("plan", flags + " --output text").out, "nothing to do\n");
+}
+
+TEST_F(Command, ActsInItsOwnNamespaceWhenNoneIsGiven) {
+  const Snapshot start = take_snapshot(pod.pod);
+  const auto here = [&](const std::string& arguments) {
+    return pod.pod.sh(fmt::format("{} {} --state-dir {}", podnic_command(), arguments, state));
+  };
+  EXPECT_EQ(here("attach").status, 0);
+  EXPECT_EQ(in_pod("check").status, 0);
+  EXPECT_EQ(run("check").status, 1) << "another namespace has no such attachment";
+  EXPECT_EQ(here("detach").status, 0);
+  EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+}
+
+TEST_F(Command, ConfigurationsAreFilesOrStandardInputAndFlagsBeatThem) {
+  const std::string config =
+      folder.write("config.json", R"({"mtu": 1400, "topology": "bridge", "ports": ["80/tcp"]})");
+  const auto result = [&](const std::string& flags) {
+    return json::parse(in_pod("plan", flags + " --resolv-conf /nonexistent").out)["result"];
+  };
+  EXPECT_EQ(result("--config " + config)["guest"]["mtu"], 1400);
+  EXPECT_EQ(result("--mtu 1350 --config " + config)["guest"]["mtu"], 1350);
+  EXPECT_EQ(result("--topology tap --config " + config)["bridge"], nullptr);
+  EXPECT_EQ(result("--config - < " + config)["bridge"]["name"], "br-eth0");
+
+  const Output unknown =
+      in_pod("attach", "--config " + folder.write("typo.json", R"({"tap": {"queus": 2}})"));
+  EXPECT_EQ(unknown.status, 2);
+  EXPECT_THAT(unknown.err,
+              HasSubstr("'tap.queus' is not a known key\nhint: The nearest known one is 'tap.queues'.\n"));
+}
+
+TEST_F(Command, WrongUsageExitsWith2AndFailureWith1) {
+  for (const char* wrong : {"", "attach --mtu many", "attach --port 80/icmp", "attach extra",
+                            "detach --port 80/tcp", "fly", "attach --output yaml", "check --output commands",
+                            "attach --netns a --pid 1", "attach --interface a/b", "run --state-dir x"}) {
+    const Output output = TestNetns().sh(podnic_command() + " " + wrong);
+    EXPECT_EQ(output.status, 2) << wrong;
+    EXPECT_EQ(output.out, "") << wrong;
+    EXPECT_THAT(output.err, StartsWith("podnic: ")) << wrong;
+  }
+  for (const std::string& failing :
+       {std::string("attach --netns /nonexistent"), "check --netns " + pod.pod.path(), std::string("attach"),
+        std::string("attach --pid 999999999"), std::string("attach --netns /dev/null")}) {
+    const Output output = run(failing);
+    EXPECT_EQ(output.status, 1) << failing;
+    EXPECT_EQ(output.out, "") << failing;
+    EXPECT_THAT(output.err, StartsWith("podnic: ")) << failing;
+  }
+}
+
+TEST_F(Command, ErrorsAreAlsoJson) {
+  const Output failed = run("attach --output json");
+  EXPECT_EQ(failed.status, 1);
+  const json error = json::parse(failed.out)["error"];
+  EXPECT_EQ(error["message"],
+            "attaching 'eth0' with masquerade: there is no interface 'eth0' in this namespace");
+  EXPECT_THAT(error["hint"].get<std::string>(), HasSubstr("The interfaces are: lo."));
+  EXPECT_THAT(failed.err, StartsWith("podnic: attaching 'eth0' with masquerade: "));
+  EXPECT_EQ(json::parse(run("fly --output=json").out)["error"]["message"], "there is no command 'fly'");
+}
+
+TEST_F(Command, EveryCommandHasHelp) {
+  EXPECT_EQ(run("--version").out.find("podnic "), 0U);
+  EXPECT_THAT(run("--help").out, HasSubstr("attach"));
+  for (const char* command : {"attach", "detach", "check", "plan", "show", "serve", "run"}) {
+    const Output output = run(std::string(command) + " --help");
+    EXPECT_EQ(output.status, 0);
+    EXPECT_THAT(output.out, StartsWith("Usage: podnic " + std::string(command)));
+    EXPECT_THAT(output.out, HasSubstr("--netns"));
+  }
+}
+
+TEST_F(Command, WithoutPrivilegesSaysSoBeforeTheFirstChange) {
+  const Snapshot start = take_snapshot(pod.pod);
+  const Output output = in_pod("attach", "");
+  EXPECT_EQ(output.status, 0);
+  EXPECT_EQ(in_pod("detach").status, 0);
+  const Output denied = pod.pod.sh(
+      fmt::format("setpriv --bounding-set -net_admin --inh-caps -net_admin {} attach --state-dir {}",
+                  podnic_command(), state));
+  EXPECT_EQ(denied.status, 1);
+  EXPECT_THAT(denied.err, HasSubstr("(EPERM)"));
+  EXPECT_THAT(denied.err, HasSubstr("hint: This needs CAP_NET_ADMIN over the network namespace"));
+  EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+  EXPECT_THAT(files_in(state), IsEmpty());
+}
+
+}  // namespace
+}  // namespace podnic::test

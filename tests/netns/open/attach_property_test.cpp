@@ -1,0 +1,155 @@
+// What must hold for every pod and every request, on the real kernel.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "netsetup/types/error.h"
+#include "tests/support/attach_cases.h"
+
+namespace podnic::test {
+namespace {
+
+using model::NetState;
+
+constexpr int pods = 10;
+constexpr int requests = 20;
+
+/// An end that attach() cannot undo: the process stops there.
+struct Stopped : std::runtime_error {
+  Stopped() : std::runtime_error("stopped") {}
+};
+
+Progress stop_at(std::size_t count) {
+  return at_step(count, [] { throw Stopped(); });
+}
+
+/// Where the model and the kernel disagree. The model does not know the sysctls of a new link until they are
+/// set.
+std::string disagreement(const NetState& expected, const NetState& found) {
+  std::string text;
+  const auto names_of = [](const auto& items) {
+    std::vector<std::string> names;
+    for (const auto& [name, item] : items) {
+      if (item) names.push_back(name);
+    }
+    return names;
+  };
+  if (names_of(expected.links) != names_of(found.links)) return "links";
+  for (const auto& [name, link] : expected.links) {
+    if (link && link != found.links.at(name)) text += " link " + name;
+  }
+  for (const auto& [name, table] : expected.tables) {
+    if (table != found.tables.at(name)) text += " table " + name;
+  }
+  for (const auto& [key, value] : expected.sysctls) {
+    const bool unknown = !value && model::find_link(expected, model::link_of_sysctl(key)) != nullptr;
+    if (!unknown && value != found.sysctls.at(key)) {
+      text += " sysctl " + key + ": " + value.value_or("none") + " expected, " +
+              found.sysctls.at(key).value_or("none") + " found";
+    }
+  }
+  return text;
+}
+
+/// Follows a sequence of steps in the model and in the kernel.
+class Follower {
+ public:
+  Follower(const AttachCase& test, const bindings::Record& record) : kernel_(test.pod.pod.netns()) {
+    for (const NetState& state : {record.before, record.desired}) {
+      for (const auto& [key, value] : state.sysctls) watch_.sysctls.push_back(key);
+      for (const auto& [name, table] : state.tables) watch_.tables.push_back(name);
+    }
+    model_ = kernel_.observe(watch_);
+  }
+
+  Progress progress() {
+    return [this](const model::Step& step) {
+      model_ = model::simulate(std::move(model_), step);
+      EXPECT_EQ(disagreement(model_, kernel_.observe(watch_)), "") << "after " << model::describe(step);
+    };
+  }
+
+ private:
+  kernel::Kernel kernel_;
+  kernel::Watch watch_;
+  NetState model_;
+};
+
+TEST(AttachProperty, AnyPrefixOfAnyPlanIsTakenBackByDetach) {
+  for_each_request(1, pods, requests, [](AttachCase& test) {
+    const std::size_t steps = plan(test.request, test.place).steps.size();
+    const std::size_t count = 1 + test.random.below(steps);
+    EXPECT_THROW(attach(test.request, test.place, stop_at(count)), Stopped) << count << " of " << steps;
+    if (test.random.chance(50)) {
+      try {
+        detach(test.target(), test.place, stop_at(1 + test.random.below(steps)));
+        return;  // there were fewer steps back
+      } catch (const Stopped&) {
+      }
+    }
+    test.detach_all();
+  });
+}
+
+TEST(AttachProperty, FailureAfterAnyStepIsUndoneByAttachItself) {
+  for_each_request(2, pods, requests, [](AttachCase& test) {
+    const std::size_t count = 1 + test.random.below(plan(test.request, test.place).steps.size());
+    EXPECT_THROW(attach(test.request, test.place, at_step(count, [] { throw Error("failing on purpose"); })),
+                 Error);
+  });
+}
+
+TEST(AttachProperty, FailureOfAChangeGivesBackTheFormerAttachment) {
+  for_each_request(3, pods, requests, [](AttachCase& test) {
+    const Attachment former = attach(test.request, test.place);
+    bindings::Request other = random_request(test.random, test.pod.spec);
+    other.resolv_conf = test.request.resolv_conf;
+    const std::size_t steps = plan(other, test.place).steps.size();
+    if (steps > 0) {
+      EXPECT_THROW(attach(other, test.place,
+                          at_step(1 + test.random.below(steps), [] { throw Error("failing on purpose"); })),
+                   Error);
+      EXPECT_EQ(find_attachment(test.target(), test.place), former.record);
+      expect_attached(test);
+    }
+    test.detach_all();
+  });
+}
+
+TEST(AttachProperty, SimulationAndKernelAgreeStepByStep) {
+  for_each_request(4, pods, requests, [](AttachCase& test) {
+    Follower follower(test, plan(test.request, test.place).record);
+    attach(test.request, test.place, follower.progress());
+    EXPECT_TRUE(detach(test.target(), test.place, follower.progress()));
+  });
+}
+
+TEST(AttachProperty, AttachTwiceChangesNothing) {
+  for_each_request(5, pods, requests, [](AttachCase& test) {
+    const Attachment first = attach(test.request, test.place);
+    EXPECT_EQ(first.record.phase, bindings::Phase::attached);
+    EXPECT_EQ(find_attachment(test.target(), test.place), first.record);
+    const NetState attached = footprint(test.pod.pod, first.record);
+    expect_attached(test);
+    EXPECT_EQ(footprint(test.pod.pod, first.record), attached);
+    test.detach_all();
+    EXPECT_FALSE(detach(test.target(), test.place)) << "the second detach has nothing to do";
+  });
+}
+
+TEST(AttachProperty, AnotherRequestChangesTheAttachmentInPlace) {
+  for_each_request(6, pods, requests, [](AttachCase& test) {
+    attach(test.request, test.place);
+    bindings::Request other = random_request(test.random, test.pod.spec);
+    other.resolv_conf = test.request.resolv_conf;
+    Follower follower(test, plan(other, test.place).record);
+    attach(other, test.place, follower.progress());
+    test.request = other;
+    expect_attached(test);
+    test.detach_all();
+  });
+}
+
+}  // namespace
+}  // namespace podnic::test

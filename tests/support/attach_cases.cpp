@@ -1,0 +1,100 @@
+#include "tests/support/attach_cases.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <memory>
+
+#include "netsetup/types/error.h"
+
+namespace podnic::test {
+
+void for_each_request(std::uint64_t usual_seed, int pods, int requests,
+                      const std::function<void(AttachCase&)>& body) {
+  const std::uint64_t seed = seed_or(usual_seed);
+  Random random(seed);
+  const TemporaryFolder folder;
+  const std::string resolv_conf = folder.write("resolv.conf", "nameserver 198.51.100.53\nsearch a.example\n");
+  for (int i = 0; i < pods; ++i) {
+    const SpecPod pod(random_pod(random));
+    const Snapshot start = take_snapshot(pod.pod);
+    for (int j = 0; j < requests; ++j) {
+      AttachCase test{.pod = pod,
+                      .request = random_request(random, pod.spec),
+                      .place = {.netns = pod.pod.path(), .state_dir = folder / "state"},
+                      .random = random};
+      test.request.resolv_conf = resolv_conf;
+      SCOPED_TRACE(fmt::format("seed {} (PODNIC_TEST_SEED), pod {}, request {}: {}", seed, i, j,
+                               bindings::request_to_json(test.request)));
+      const std::size_t descriptors = open_descriptors();
+      try {
+        body(test);
+      } catch (const Error& error) {
+        ADD_FAILURE() << error.what();
+      }
+      EXPECT_EQ(open_descriptors(), descriptors) << "descriptors are left open";
+      EXPECT_EQ(files_in(test.place.state_dir), std::vector<std::string>{});
+      EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+      if (testing::Test::HasFailure()) return;
+    }
+  }
+}
+
+void expect_attached(const AttachCase& test) {
+  EXPECT_EQ(check(test.target(), test.place), std::vector<model::Drift>{});
+  const Attachment again = attach(test.request, test.place);
+  EXPECT_EQ(again.steps, model::Plan{}) << model::describe(again.steps.front());
+}
+
+model::NetState footprint(const TestNetns& netns, const bindings::Record& record) {
+  kernel::Watch watch;
+  for (const model::NetState& state : {record.before, record.desired}) {
+    for (const auto& [key, value] : state.sysctls) watch.sysctls.push_back(key);
+    for (const auto& [name, table] : state.tables) watch.tables.push_back(name);
+  }
+  model::NetState state = kernel::Kernel(netns.netns()).observe(watch);
+  state.routes.clear();  // the kernel adds some of them later by itself
+  return state;
+}
+
+void expect_killed(const std::function<void()>& body) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    try {
+      body();
+    } catch (const std::exception& error) {
+      const std::string line = fmt::format("in the child: {}\n", error.what());
+      static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
+    }
+    ::_exit(0);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "wait status " << status;
+}
+
+Progress kill_at(std::size_t count) {
+  return at_step(count, [] { ::kill(::getpid(), SIGKILL); });
+}
+
+Progress at_step(std::size_t count, std::function<void()> action) {
+  return [count, action = std::move(action), seen = std::size_t{0}](const model::Step&) mutable {
+    if (++seen == count) action();
+  };
+}
+
+std::string topology_name(const testing::TestParamInfo<bindings::Topology>& info) {
+  return info.param == bindings::Topology::tap ? "Tap" : "Bridge";
+}
+
+std::string podnic_command() {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "podnic";
+}
+
+}  // namespace podnic::test

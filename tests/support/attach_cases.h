@@ -1,0 +1,52 @@
+// The properties of attach and detach: over many random pods and requests, each of which must leave nothing.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "attachment/attachment.h"
+#include "tests/support/dhcp_link.h"
+#include "tests/support/spec_pod.h"
+
+namespace podnic::test {
+
+struct AttachCase {
+  const SpecPod& pod;
+  bindings::Request request;
+  Place place;
+  Random& random;
+
+  [[nodiscard]] Target target() const { return {.id = request.id, .interface = request.interface}; }
+  void detach_all() const { EXPECT_TRUE(detach(target(), place)); }
+};
+
+/// Calls `body` for `pods` random pods with `requests` random requests each. Whatever it does, in the end the
+/// namespace must be exactly as it was, and no descriptor, record or temporary file may be left. Ends at the
+/// first failure, which names the seed.
+void for_each_request(std::uint64_t usual_seed, int pods, int requests,
+                      const std::function<void(AttachCase&)>& body);
+
+/// Nothing drifted, and attaching again has nothing to do.
+void expect_attached(const AttachCase& test);
+
+/// What podnic itself sees of the attachment's footprint: links, sysctls and tables.
+model::NetState footprint(const TestNetns& netns, const bindings::Record& record);
+
+/// Calls `body` in a child process, which must end by SIGKILL; fails the test when it does otherwise.
+void expect_killed(const std::function<void()>& body);
+
+/// Ends this process by SIGKILL when it is called for the `count`th time.
+Progress kill_at(std::size_t count);
+
+/// Steps that are counted from 1.
+Progress at_step(std::size_t count, std::function<void()> action);
+
+/// For INSTANTIATE_TEST_SUITE_P.
+std::string topology_name(const testing::TestParamInfo<bindings::Topology>& info);
+
+/// The `podnic` command that was built with this program: it lies beside it.
+std::string podnic_command();
+
+}  // namespace podnic::test

@@ -1,0 +1,173 @@
+#include "tests/support/spec_pod.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <iterator>
+#include <sstream>
+
+namespace podnic::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+/// In iproute2's words: "addr add ..." for the pod and for the peer.
+struct Batches {
+  std::string pod;
+  std::string peer;
+};
+
+Batches address_commands(const PodSpec& spec) {
+  Batches batches;
+  std::string pod_routes;
+  bool v4 = false;
+  bool v6 = false;
+  for (const IpPrefix& address : spec.addresses) {
+    const bool first = !(address.address.is_v4() ? v4 : v6);
+    (address.address.is_v4() ? v4 : v6) = true;
+    const bool alone = spec.link_local_gateway || address.length == address.address.bits();
+    const bool is_v4 = address.address.is_v4();
+    const std::string gateway = alone ? (is_v4 ? "169.254.1.1" : "fe80::1")
+                                      : IpPrefix{address.network(), address.length}.host(0xfe).to_string();
+    const std::string nodad = is_v4 ? "" : " nodad";
+    batches.pod += fmt::format("addr add {} dev {}{}\n", address.to_string(), spec.interface, nodad);
+    batches.peer += fmt::format("addr replace {}/{} dev veth0{}\n", gateway,
+                                alone ? (is_v4 ? 32 : 64) : unsigned{address.length}, nodad);
+    batches.peer += fmt::format("route replace {} dev veth0\n", address.address.to_string());
+    if (!first) continue;
+    if (alone && is_v4)
+      pod_routes += fmt::format("route add {} dev {} scope link\n", gateway, spec.interface);
+    pod_routes += fmt::format("route add default via {} dev {}\n", gateway, spec.interface);
+  }
+  batches.pod += pod_routes;
+  return batches;
+}
+
+/// Lifetimes and timers run, and carriers are seen (and bridge ports stopped) some time after: they do not
+/// say who changed what.
+void erase_volatile(json& value) {
+  if (value.is_object()) {
+    std::erase_if(value.get_ref<json::object_t&>(), [](const auto& member) {
+      return member.first.ends_with("_timer") || member.first.ends_with("life_time") ||
+             member.first == "expires" || member.first == "operstate" || member.first == "state";
+    });
+    if (value.contains("flags")) {
+      std::erase_if(value["flags"].get_ref<json::array_t&>(), [](const json& flag) {
+        return flag == "NO-CARRIER" || flag == "LOWER_UP" || flag == "linkdown";
+      });
+    }
+  }
+  for (json& item : value) {
+    if (item.is_structured()) erase_volatile(item);
+  }
+}
+
+void read_sysctls(const fs::path& folder, Snapshot& snapshot) {
+  std::error_code error;
+  for (auto entry = fs::recursive_directory_iterator(folder, error);
+       !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+    const UniqueFd file(::open(entry->path().c_str(), O_RDONLY | O_CLOEXEC));
+    std::array<char, 512> value{};
+    // A folder, and a secret that is not set (stable_secret), cannot be read.
+    const ssize_t size = ::read(file.get(), value.data(), value.size());
+    if (size > 0)
+      snapshot[entry->path().string()] = std::string(value.data(), static_cast<std::size_t>(size) - 1);
+  }
+}
+
+std::string change(const std::string& before, const std::string& after) {
+  const json from = json::parse(before, nullptr, false);
+  const json to = json::parse(after, nullptr, false);
+  if (from.is_object() && to.is_object()) return json::diff(from, to).dump();
+  return fmt::format("from {} to {}", before, after);
+}
+
+}  // namespace
+
+SpecPod::SpecPod(const PodSpec& wanted) : spec(wanted) {
+  const Batches addresses = address_commands(spec);
+  const std::string no_dad =
+      "for link in all default; do echo 0 > /proc/sys/net/ipv6/conf/$link/accept_dad; done; ";
+  pod.must(no_dad);
+  peer.must(fmt::format(
+      "{}ip -b - <<'END'\nlink add veth0 mtu {} type veth peer name {} mtu {} address {} "
+      "netns {}\nlink set veth0 up\n{}END",
+      no_dad, spec.mtu, spec.interface, spec.mtu, spec.mac.to_string(), pod.path(), addresses.peer));
+  pod.must(fmt::format("ip -b - <<'END'\nlink set {} up\n{}END", spec.interface, addresses.pod));
+  for (const std::string& command : spec.commands) pod.must(command);
+  // The work that follows a link's coming up is done by a kernel thread (linkwatch).
+  const auto at_rest = [](const TestNetns& netns) {
+    for (const json& link : netns.json("ip -j addr show up")) {
+      if (link.empty()) continue;  // one that is down
+      if (link["ifname"] == "lo" || link["flags"].dump().find("NO-CARRIER") != std::string::npos) continue;
+      bool link_local = false;
+      for (const json& address : link["addr_info"]) link_local = link_local || address["scope"] == "link";
+      if (link["operstate"] != "UP" || !link_local) return false;
+    }
+    return true;
+  };
+  EXPECT_TRUE(wait_until([&] { return at_rest(peer) && at_rest(pod); })) << "the pod does not come to rest";
+}
+
+Snapshot take_snapshot(const TestNetns& netns) {
+  const std::array titles{"link", "route", "rule", "group", "rule6", "nft"};
+  // One line for each title.
+  const std::string text = netns.must(
+      "printf 'addr\\nroute show table all\\nrule\\nmaddr\\n' | ip -j -d -b -;"
+      "ip -j -6 rule; nft -j list ruleset");
+  std::istringstream lines(text);
+  Snapshot snapshot;
+  for (const char* title : titles) {
+    std::string line;
+    std::getline(lines >> std::ws, line);
+    json all = json::parse(line, nullptr, false);
+    if (all.is_discarded()) ADD_FAILURE() << title << " is not JSON: " << line;
+    erase_volatile(all);
+    if (all.is_object()) all = all["nftables"];
+    // An entry for each link and route keeps the differences short.
+    for (const json& item : all) {
+      const std::string name = item.contains("ifname") ? item["ifname"].get<std::string>() : item.dump();
+      snapshot[std::string(title) + " " + name] += item.dump();
+    }
+  }
+  netns.netns().run([&] {
+    for (const char* folder : {"/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf", "/proc/sys/net/bridge"})
+      read_sysctls(folder, snapshot);
+  });
+  return snapshot;
+}
+
+std::string difference(const Snapshot& before, const Snapshot& after) {
+  std::string text;
+  for (const auto& [name, value] : before) {
+    const auto other = after.find(name);
+    if (other == after.end()) {
+      text += fmt::format("gone: {}: {}\n", name, value);
+    } else if (other->second != value) {
+      text += fmt::format("changed: {}: {}\n", name, change(value, other->second));
+    }
+  }
+  for (const auto& [name, value] : after) {
+    if (!before.contains(name)) text += fmt::format("new: {}: {}\n", name, value);
+  }
+  return text;
+}
+
+std::size_t open_descriptors() {
+  // The iterator's own is counted always.
+  return static_cast<std::size_t>(std::distance(fs::directory_iterator("/proc/self/fd"), {}));
+}
+
+std::vector<std::string> files_in(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) names.push_back(entry.path().filename());
+  return names;
+}
+
+}  // namespace podnic::test
