@@ -131,6 +131,7 @@ Attachment attach(const Request& request, const Place& place, const Progress& pr
     store.save(unfinished);
     try {
       site.converge(draft.steps, draft.wanted, ownership_of(unfinished), progress);
+      store.save(draft.record);
     } catch (Error& error) {
       try {
         roll_back(draft, unfinished, site, store, progress);
@@ -140,7 +141,6 @@ Attachment attach(const Request& request, const Place& place, const Progress& pr
       }
       throw;
     }
-    store.save(draft.record);
     return result;
   });
 }

@@ -66,11 +66,13 @@ std::vector<model::Drift> check(const Target& target, const Place& place);
 
 struct Status {
   bindings::Record record;
-  bool netns_alive = false;              ///< its path still leads to the namespace of the record
+  std::string damage;        ///< why the record cannot be read, of which then only the id is known
+  bool netns_alive = false;  ///< its path still leads to the namespace of the record
   std::optional<kernel::LinkStats> tap;  ///< counters as the namespace sees them: rx is what the guest sent
 };
 
-/// The attachments of one namespace, or (place.netns empty and `everywhere`) all of the state folder.
+/// The attachments of one namespace, or (place.netns empty and `everywhere`) all of the state folder; only
+/// then also those whose record is damaged, since nothing says which namespace they are of.
 std::vector<Status> show(const Place& place, bool everywhere);
 
 /// The record of an attachment that is there. Error when it is not.

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 
 #include "attachment/attachment.h"
@@ -13,15 +14,27 @@ using bindings::Phase;
 using bindings::Record;
 using model::NetState;
 
+/// What a record says; nullopt when there is none or it cannot be understood.
+std::optional<Record> load_if_readable(const RecordStore& store, const std::string& id) {
+  try {
+    return store.load(id);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 /// A namespace that has gone took its wiring along: only its records are left to remove.
 bool remove_orphans(const Target& target, const std::string& netns, const RecordStore& store) {
+  if (!target.id.empty()) {
+    // A damaged one that is asked for by its id goes as well.
+    const std::optional<Record> record = load_if_readable(store, target.id);
+    return (!record || record->netns_path == netns) && store.remove(target.id);
+  }
   bool found = false;
-  for (const std::string& id : target.id.empty() ? store.ids() : std::vector{target.id}) {
-    const std::optional<Record> record = store.load(id);
-    if (!record || record->netns_path != netns) continue;
-    if (target.id.empty() && record->request.interface != target.interface) continue;
-    store.remove(id);
-    found = true;
+  for (const std::string& id : store.ids()) {
+    const std::optional<Record> record = load_if_readable(store, id);
+    if (!record || record->netns_path != netns || record->request.interface != target.interface) continue;
+    found = store.remove(id) || found;
   }
   return found;
 }
@@ -32,34 +45,51 @@ std::optional<Record> load_if_usable(const RecordStore& store, const std::string
   try {
     return load_record(store, id, site);
   } catch (const Error& error) {
-    if (error.kind() == ErrorKind::conflict) throw;
+    // One that cannot be read now may be read the next time. (ELOOP: a symbolic link is no record.)
+    const bool is_damaged = error.error_number() == 0 || error.error_number() == ELOOP;
+    if (error.kind() == ErrorKind::conflict || !is_damaged) throw;
     return std::nullopt;
   }
 }
 
 /// Everything that carries our tag must go, whether a record knows of it or not.
-void add_tagged(const std::string& tag, Site& site, const NetState& observed, NetState& before) {
-  for (const auto& [name, link] : observed.links) {
+void add_tagged(const std::string& tag, Site& site, NetState& before) {
+  for (const auto& [name, link] : site.kernel.observe({}).links) {
     if (link && link->alias == tag) before.links.try_emplace(name, std::nullopt);
   }
   for (const std::string& name : site.kernel.tables_of(tag)) before.tables.try_emplace(name, std::nullopt);
 }
 
-/// Another attachment of this namespace may need a sysctl that this one was the first to set. It stays then,
-/// and the other one will put back what was there before this one.
+/// The record of another attachment whose link is in this namespace; nullopt when it says nothing of use.
+std::optional<Record> load_neighbour(const RecordStore& store, const std::string& id, const Site& site) {
+  std::optional<Record> record = load_if_readable(store, id);
+  return record && record->netns == site.identity ? std::move(record) : std::nullopt;
+}
+
+/// What another attachment of this namespace would give back as well, it needs now (or what it needs has
+/// changed it: the forwarding of all links). That stays, and the other one gives it back when it leaves; a
+/// value that it found there, instead of the original one, it learns from this one.
 void hand_over_sysctls(const Record& leaving, const NetState& observed, const Site& site,
                        const RecordStore& store, NetState& before) {
+  const auto is_own = [&](const std::string& key) {
+    const std::string link = model::link_of_sysctl(key);
+    return link == leaving.request.interface || leaving.desired.links.contains(link);
+  };
   for (const auto& [name, link] : observed.links) {
     const std::string id = link ? bindings::id_of_tag(link->alias) : std::string();
     if (id.empty() || id == leaving.id) continue;
-    std::optional<Record> other = load_record(store, id, site);
-    if (!other) continue;
-    for (const auto& [key, value] : leaving.before.sysctls) {
-      const auto needed = other->desired.sysctls.find(key);
-      if (needed == other->desired.sysctls.end() || before.sysctls.erase(key) == 0) continue;
-      // It found our value when it was attached; what there was before that only we know.
-      std::optional<std::string>& theirs = other->before.sysctls[key];
-      if (theirs == needed->second) theirs = value;
+    std::optional<Record> other = load_neighbour(store, id, site);
+    if (!other) {
+      // Nobody knows any more what it needs: its guest keeps what is there.
+      std::erase_if(before.sysctls, [&](const auto& sysctl) { return !is_own(sysctl.first); });
+      continue;
+    }
+    for (const auto& [key, original] : leaving.before.sysctls) {
+      const auto theirs = other->before.sysctls.find(key);
+      if (theirs == other->before.sysctls.end()) continue;
+      before.sysctls.erase(key);
+      const auto found = observed.sysctls.find(key);
+      if (found != observed.sysctls.end() && theirs->second == found->second) theirs->second = original;
     }
     store.save(*other);
   }
@@ -69,13 +99,13 @@ bool detach_in(Site& site, const Target& target, const RecordStore& store, const
   const std::string id = site.id_of(target);
   std::optional<Record> record = load_if_usable(store, id, site);
   NetState before = record ? record->before : NetState{};
-  const NetState all = site.kernel.observe({});
-  add_tagged(bindings::tag_of(id), site, all, before);
-  if (record) hand_over_sysctls(*record, all, site, store, before);
+  add_tagged(bindings::tag_of(id), site, before);
+  const NetState observed = site.observe(before);
+  if (record) hand_over_sysctls(*record, observed, site, store, before);
 
   model::Ownership ownership{.tag = bindings::tag_of(id), .unfinished = {}};
   if (record) ownership = ownership_of(*record);
-  const model::Plan steps = model::diff(site.observe(before), before, ownership);
+  const model::Plan steps = model::diff(observed, before, ownership);
   if (record && record->phase != Phase::detaching && !steps.empty()) {
     record->phase = Phase::detaching;
     store.save(*record);

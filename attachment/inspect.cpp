@@ -61,9 +61,16 @@ std::vector<Status> show(const Place& place, bool everywhere) {
   if (!everywhere) only = Site(place, Site::Use::look).identity;
   std::vector<Status> all;
   for (const std::string& id : store.ids()) {
-    std::optional<Record> record = store.load(id);
-    if (!record || (only && record->netns != *only)) continue;
-    Status status{.record = *std::move(record), .netns_alive = false, .tap = {}};
+    Status status{.record = {.id = id}, .damage = {}, .netns_alive = false, .tap = {}};
+    try {
+      std::optional<Record> record = store.load(id);
+      if (!record || (only && record->netns != *only)) continue;
+      status.record = *std::move(record);
+    } catch (const Error& error) {
+      status.damage = error.what();
+      if (everywhere) all.push_back(std::move(status));
+      continue;
+    }
     const Place home{.netns = only ? place.netns : status.record.netns_path, .state_dir = place.state_dir};
     status.netns_alive = only || is_alive(status.record);
     if (status.netns_alive) {

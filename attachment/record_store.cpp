@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +23,26 @@ constexpr std::size_t max_record_bytes = std::size_t{16} << 20U;
 std::string file_of(const std::string& id) {
   return id + std::string(suffix);
 }
+
+std::string temporary_of(const std::string& id) {
+  return "." + id + ".new";
+}
+
+/// Holds the folder's flock for the writing of one file.
+class FolderLock {
+ public:
+  FolderLock(int folder, const std::string& path) : folder_(folder) {
+    while (::flock(folder_, LOCK_EX) != 0) {
+      if (errno != EINTR) throw Error(fmt::format("locking state folder '{}'", path), errno);
+    }
+  }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+  ~FolderLock() { ::flock(folder_, LOCK_UN); }
+
+ private:
+  int folder_;
+};
 
 void write_all(int fd, std::string_view text, const std::string& what) {
   while (!text.empty()) {
@@ -92,9 +113,11 @@ std::optional<bindings::Record> RecordStore::load(const std::string& id) const {
 
 void RecordStore::save(const bindings::Record& record) const {
   const std::string what = fmt::format("record '{}/{}'", path_, file_of(record.id));
-  const std::string temporary = fmt::format(".{}.{}.new", record.id, ::getpid());
+  const std::string temporary = temporary_of(record.id);
   const std::string text = bindings::record_to_json(record);
-  ::unlinkat(folder_.get(), temporary.c_str(), 0);  // of a process that had our number and died
+  // One writer at a time: nobody else's temporary file is taken for that of a process that died.
+  const FolderLock lock(folder_.get(), path_);
+  ::unlinkat(folder_.get(), temporary.c_str(), 0);
   const UniqueFd fd(
       ::openat(folder_.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd.valid()) throw Error("creating " + what, errno);
@@ -109,10 +132,13 @@ void RecordStore::save(const bindings::Record& record) const {
   }
 }
 
-void RecordStore::remove(const std::string& id) const {
-  if (folder_.valid() && ::unlinkat(folder_.get(), file_of(id).c_str(), 0) != 0 && errno != ENOENT) {
-    throw Error(fmt::format("removing record '{}/{}'", path_, file_of(id)), errno);
-  }
+bool RecordStore::remove(const std::string& id) const {
+  if (!folder_.valid()) return false;
+  const FolderLock lock(folder_.get(), path_);
+  ::unlinkat(folder_.get(), temporary_of(id).c_str(), 0);
+  if (::unlinkat(folder_.get(), file_of(id).c_str(), 0) == 0) return true;
+  if (errno == ENOENT) return false;
+  throw Error(fmt::format("removing record '{}/{}'", path_, file_of(id)), errno);
 }
 
 std::vector<std::string> RecordStore::ids() const {

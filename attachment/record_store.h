@@ -25,7 +25,8 @@ class RecordStore {
   /// nullopt when there is none. Error when it cannot be read or understood.
   [[nodiscard]] std::optional<bindings::Record> load(const std::string& id) const;
   void save(const bindings::Record& record) const;
-  void remove(const std::string& id) const;            ///< no error when there is none
+  /// False when there is none.
+  bool remove(const std::string& id) const;
   [[nodiscard]] std::vector<std::string> ids() const;  ///< sorted
   [[nodiscard]] const std::string& path() const { return path_; }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "bindings/json.h"
 
@@ -37,12 +38,44 @@ Json link_json(const model::Link& link) {
   return json;
 }
 
+/// A sysctl's key may hold any link's name, and that any bytes: those that JSON does not take are written as
+/// %XX, and so is '%' itself.
+std::string escaped(std::string_view key) {
+  std::string text;
+  for (const char c : key) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte > 0x20 && byte < 0x7f && c != '%') {
+      text += c;
+    } else {
+      text += fmt::format("%{:02X}", byte);
+    }
+  }
+  return text;
+}
+
+std::string unescaped(std::string_view text) {
+  std::string key;
+  while (!text.empty()) {
+    unsigned byte = 0;
+    const char* const digits = text.data() + 1;
+    if (text.front() == '%' && text.size() >= 3 &&
+        std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
+      key += static_cast<char>(byte);
+      text.remove_prefix(3);
+    } else {
+      key += text.front();
+      text.remove_prefix(1);
+    }
+  }
+  return key;
+}
+
 Json state_json(const model::NetState& state) {
   Json links = Json::object();
   Json sysctls = Json::object();
   Json tables = Json::array();
   for (const auto& [name, link] : state.links) links[name] = link ? link_json(*link) : Json(nullptr);
-  for (const auto& [key, value] : state.sysctls) sysctls[key] = value ? Json(*value) : Json(nullptr);
+  for (const auto& [key, value] : state.sysctls) sysctls[escaped(key)] = value ? Json(*value) : Json(nullptr);
   for (const auto& [name, table] : state.tables) tables.push_back(name);
   return {{"links", std::move(links)}, {"sysctls", std::move(sysctls)}, {"tables", std::move(tables)}};
 }
@@ -95,7 +128,8 @@ model::NetState read_state(ObjectReader reader) {
   }
   if (const Json* sysctls = reader.find("sysctls")) {
     for (const auto& [key, value] : sysctls->items()) {
-      state.sysctls[key] = value.is_string() ? std::optional(value.get<std::string>()) : std::nullopt;
+      state.sysctls[unescaped(key)] =
+          value.is_string() ? std::optional(value.get<std::string>()) : std::nullopt;
     }
   }
   for (const std::string& name : reader.texts("tables")) state.tables[name] = std::nullopt;

@@ -26,7 +26,9 @@ constexpr int exit_drifted = 3;
 
 void print(const std::string& text) {
   fmt::print("{}", text);
-  if (std::fflush(stdout) != 0) throw Error("writing the output", errno);
+  if (std::fflush(stdout) != 0) {
+    throw Error("writing the output", errno).hint("What was asked for is done: ask again to read it.");
+  }
 }
 
 void tell(std::string_view sentence) {

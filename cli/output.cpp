@@ -12,8 +12,9 @@ namespace {
 using bindings::Json;
 using bindings::Record;
 
+/// Words can quote a link's name, which may be no UTF-8.
 std::string print(const Json& json) {
-  return json.dump(2) + "\n";
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 Json result_json(const Record& record) {
@@ -61,6 +62,7 @@ std::string record_text(const Record& record) {
 }
 
 std::string_view state_of(const Status& status) {
+  if (!status.damage.empty()) return "damaged";
   return status.netns_alive ? name_of(status.record.phase) : "namespace gone";
 }
 
@@ -119,6 +121,10 @@ std::string drifts_text(const std::vector<model::Drift>& drifts) {
 std::string status_json(const std::vector<Status>& all) {
   Json list = Json::array();
   for (const Status& status : all) {
+    if (!status.damage.empty()) {
+      list.push_back({{"id", status.record.id}, {"state", state_of(status)}, {"damage", status.damage}});
+      continue;
+    }
     Json one = result_json(status.record);
     one["state"] = state_of(status);
     if (status.tap) {
@@ -139,6 +145,11 @@ std::string status_json(const std::vector<Status>& all) {
 std::string status_text(const std::vector<Status>& all) {
   std::string text;
   for (const Status& status : all) {
+    if (!status.damage.empty()) {
+      text += fmt::format("attachment {}\n  state      {}: {}\n", status.record.id, state_of(status),
+                          status.damage);
+      continue;
+    }
     text += record_text(status.record) + fmt::format("  state      {}\n", state_of(status));
     if (!status.tap) continue;
     text += fmt::format(

@@ -21,8 +21,7 @@ constexpr MacAddress gateway_mac{{0x02, 0, 0, 0, 0, 0}};
 
 /// tun_net_init() in drivers/net/tun.c: IP_MAX_MTU less the Ethernet header.
 constexpr std::uint32_t max_tap_mtu = 65521;
-/// RFC 8200 section 5; below it the kernel takes IPv6 off the link (addrconf_notify()).
-constexpr std::uint32_t min_ipv6_mtu = 1280;
+using model::min_ipv6_mtu;
 
 /// The guest's network when the user names none: the first that overlaps nothing of the pod
 /// (docs/reference.md).
@@ -181,6 +180,7 @@ struct Choice {
   std::string tap;
   std::string bridge;  ///< empty: topology tap
   std::uint32_t mtu = 0;
+  bool links_have_ipv6 = false;  ///< the kernel has it, and the MTU allows it
   MacAddress guest_mac;
   std::vector<IpAddress> pod4;
   std::vector<IpAddress> pod6;
@@ -203,7 +203,8 @@ Choice choose(const Input& input, std::vector<std::string>& notes) {
                 ErrorKind::bad_request);
   }
   choice.pod4 = pod_addresses(nic, Family::v4);
-  if (exists(input.observed, all_forwarding6)) choice.pod6 = pod_addresses(nic, Family::v6);
+  const bool kernel_has_ipv6 = exists(input.observed, all_forwarding6);
+  if (kernel_has_ipv6) choice.pod6 = pod_addresses(nic, Family::v6);
   if (choice.pod4.empty() && choice.pod6.empty()) {
     throw Error(fmt::format("'{}' has no global unicast address, neither IPv4 nor IPv6", request.interface),
                 0, ErrorKind::bad_request)
@@ -214,6 +215,7 @@ Choice choose(const Input& input, std::vector<std::string>& notes) {
   if (!choice.pod4.empty()) choice.cidr4 = choose_cidr(request.guest_cidr4, default_cidrs4, taken, notes);
   if (!choice.pod6.empty()) choice.cidr6 = choose_cidr(request.guest_cidr6, default_cidrs6, taken, notes);
   choice.mtu = choose_mtu(input, nic, !choice.pod6.empty(), notes);
+  choice.links_have_ipv6 = kernel_has_ipv6 && choice.mtu >= min_ipv6_mtu;
   choice.guest_mac = choose_guest_mac(input, nic);
   return choice;
 }
@@ -232,7 +234,7 @@ void add_links(const Choice& choice, const Input& input, NetState& desired) {
                .up = true,
                .master = {},
                .alias = input.tag,
-               .ipv6_link_local = false};
+               .ipv6_link_local = !choice.links_have_ipv6};
   if (!choice.pod4.empty()) gateway.addresses.push_back({choice.cidr4.host(1), choice.cidr4.length});
   if (!choice.pod6.empty()) {
     gateway.addresses.push_back({choice.cidr6.host(1), choice.cidr6.length});
@@ -271,7 +273,7 @@ void add_sysctls(const Choice& choice, const NetState& observed, NetState& desir
     set(conf(Family::v4, choice.pod_interface, "forwarding"), "1");
     set(conf(Family::v4, choice.device(), "route_localnet"), "1");
   }
-  if (exists(observed, all_forwarding6)) {
+  if (choice.links_have_ipv6) {
     for (const std::string& link : {choice.tap, choice.device()}) {
       const bool has_ipv6 = link == choice.device() && !choice.pod6.empty();
       set(conf(Family::v6, link, "disable_ipv6"), has_ipv6 ? "0" : "1");
@@ -296,10 +298,12 @@ void add_sysctls(const Choice& choice, const NetState& observed, NetState& desir
   }
 }
 
-std::vector<std::string> forwarding_side_effects(const NetState& observed) {
+std::vector<std::string> forwarding_side_effects(const NetState& observed, const NetState& desired) {
   std::vector<std::string> keys{"net/ipv6/conf/default/forwarding"};
   for (const auto& [name, link] : observed.links) {
-    if (link && id_of_tag(link->alias).empty()) keys.push_back(conf(Family::v6, name, "forwarding"));
+    // Not those that go anyway: ours, also one that was made and not tagged yet, and other attachments'.
+    const bool goes = desired.links.contains(name) || (link && !id_of_tag(link->alias).empty());
+    if (link && !goes) keys.push_back(conf(Family::v6, name, "forwarding"));
   }
   return keys;
 }
@@ -373,7 +377,7 @@ Design design(const Input& input) {
   design.leases = leases(choice, input, design.guest);
   add_links(choice, input, design.desired);
   add_sysctls(choice, input.observed, design.desired);
-  if (!choice.pod6.empty()) design.also_restore = forwarding_side_effects(input.observed);
+  if (!choice.pod6.empty()) design.also_restore = forwarding_side_effects(input.observed, design.desired);
   const auto ports = normalize(input.request.ports);
   if (!ports) throw Error(ports.error().message, 0, ErrorKind::bad_request);
   design.desired.tables[table_name(choice.pod_interface)] =

@@ -140,6 +140,13 @@ ByteView NetlinkSocket::receive(bool wait) {
   }
 }
 
+// Answers must not be taken for those of the next request, with which what was done is undone.
+void NetlinkSocket::begin_exchange() {
+  while (exchanging_ && !receive(false).empty()) {
+  }
+  exchanging_ = true;
+}
+
 std::optional<Refusal> NetlinkSocket::request(Message& message) {
   message.header().nlmsg_seq = ++sequence_;
   message.header().nlmsg_flags |= NLM_F_ACK;
@@ -147,6 +154,7 @@ std::optional<Refusal> NetlinkSocket::request(Message& message) {
 }
 
 std::optional<Refusal> NetlinkSocket::transact(ByteView batch, std::uint32_t last) {
+  begin_exchange();
   send(batch);
   std::optional<Refusal> refusal;
   bool acknowledged = false;
@@ -161,6 +169,7 @@ std::optional<Refusal> NetlinkSocket::transact(ByteView batch, std::uint32_t las
       return true;
     });
   }
+  exchanging_ = false;
   if (!refusal && !acknowledged) throw Error("waiting for the kernel's acknowledgement", ENOMSG);
   return refusal;
 }
@@ -169,6 +178,7 @@ std::expected<bool, Refusal> NetlinkSocket::read(Message& request,
                                                  const std::function<void(const nlmsghdr&)>& visit) {
   nlmsghdr& header = request.header();
   header.nlmsg_seq = ++sequence_;
+  begin_exchange();
   send(request.bytes());
   const bool is_dump = (header.nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
   bool done = false;
@@ -188,6 +198,7 @@ std::expected<bool, Refusal> NetlinkSocket::read(Message& request,
       return true;
     });
   }
+  exchanging_ = false;
   if (refusal) return std::unexpected(std::move(*refusal));
   return consistent;
 }

@@ -116,12 +116,14 @@ class NetlinkSocket {
   // The next datagram; empty when `wait` is false and there is none.
   ByteView receive(bool wait);
   void make_room_to_send(std::size_t size) const;
+  void begin_exchange();
 
   Socket socket_;
   int fd_;  // the socket's
   // The kernel fills at most 32 KiB of a dump into one datagram (netlink_recvmsg: SKB_WITH_OVERHEAD(32768)).
   std::unique_ptr<std::uint8_t[]> buffer_;
   std::uint32_t sequence_ = 0;
+  bool exchanging_ = false;  // answers of a request that failed half-way may lie in the queue
 };
 
 // --- reading attributes ----------------------------------------------------------------------------------

@@ -61,9 +61,12 @@ NetnsIdentity Netns::identity() const {
   NetnsIdentity identity{status.st_dev, status.st_ino, 0};
   run([&identity] {
     const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (!socket.valid()) throw Error("reading the identity of a network namespace", errno);
     socklen_t size = sizeof(identity.cookie);
-    // Older kernels have no such option: the cookie stays 0.
-    ::getsockopt(socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &identity.cookie, &size);
+    // Kernels before 5.14 have no such option: the cookie stays 0.
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &identity.cookie, &size) != 0 &&
+        errno != ENOPROTOOPT)
+      throw Error("reading the identity of a network namespace", errno);
   });
   return identity;
 }

@@ -18,8 +18,11 @@ namespace {
           "Remove or rename it, or choose other names (--tap, --interface) for this attachment."));
 }
 
-bool creatable_as(const Link& found, const Link& wanted) {
-  return found.kind == wanted.kind && found.tap == wanted.tap;
+/// What can be changed to the wanted link without making it anew. An MTU that comes over IPv6's least brings
+/// IPv6 back with settings that nobody has chosen.
+bool can_become(const Link& found, const Link& wanted) {
+  return found.kind == wanted.kind && found.tap == wanted.tap &&
+         (found.mtu < min_ipv6_mtu) == (wanted.mtu < min_ipv6_mtu);
 }
 
 /// Collects steps while keeping the state that they lead to, so that each step is judged by what is true by
@@ -45,7 +48,7 @@ struct Planner {
         if (ours) emit(DeleteLink{name});
       } else if (link->alias == ownership.tag) {
         if (!ours) throw_taken("link", name, "alias", found->alias);
-        if (!creatable_as(*found, *link)) emit(DeleteLink{name});
+        if (!can_become(*found, *link)) emit(DeleteLink{name});
       }
     }
   }

@@ -18,6 +18,9 @@
 
 namespace podnic::model {
 
+/// Bytes. RFC 8200 section 5; below it the kernel takes IPv6 off a link (addrconf_notify()).
+inline constexpr std::uint32_t min_ipv6_mtu = 1280;
+
 struct BridgeOptions {
   /// Off on our bridges: there is nobody to query, and one port needs no snooping.
   bool multicast_snooping = true;
@@ -39,7 +42,8 @@ struct Link {
   bool up = false;        ///< IFF_UP, the administrative state
   std::string master;     ///< the bridge that it is a port of, or empty
   std::string alias;      ///< IFLA_IFALIAS; podnic's ownership tag on links that it created
-  /// False: addr_gen_mode none, the kernel makes no link-local address by itself.
+  /// False: addr_gen_mode none, the kernel makes no link-local address by itself. True also where there is no
+  /// IPv6 to say it of.
   bool ipv6_link_local = true;
   std::optional<BridgeOptions> bridge;
   std::optional<TapOptions> tap;

@@ -76,9 +76,9 @@ struct Commands {
       if (link.bridge) add += fmt::format(" mcast_snooping {}", link.bridge->multicast_snooping ? 1 : 0);
       lines.push_back(add);
     }
-    lines.push_back(fmt::format("ip link set dev {} address {} mtu {} alias {} addrgenmode {}", name,
-                                link.mac.to_string(), link.mtu, quoted(link.alias),
-                                link.ipv6_link_local ? "eui64" : "none"));
+    lines.push_back(fmt::format("ip link set dev {} address {} mtu {} alias {}{}", name, link.mac.to_string(),
+                                link.mtu, quoted(link.alias),
+                                link.ipv6_link_local ? "" : " addrgenmode none"));
     return lines;
   }
   Lines operator()(const DeleteLink& step) const {

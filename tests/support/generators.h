@@ -3,6 +3,7 @@
 
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <initializer_list>
@@ -142,7 +143,8 @@ inline bindings::Request random_request(Random& random, const PodSpec& pod) {
   request.tap.queues = random.pick({1U, 1U, 2U, 4U});
   if (random.chance(40))
     request.mac = MacAddress{{0x52, 0x54, 0, 0, 1, static_cast<std::uint8_t>(random.below(256))}};
-  if (random.chance(30)) request.mtu = random.between(1280, pod.mtu);
+  const bool v6 = std::ranges::any_of(pod.addresses, &IpAddress::is_v6, &IpPrefix::address);
+  if (random.chance(30)) request.mtu = random.between(v6 ? 1280 : 576, pod.mtu);
   if (random.chance(40))
     request.guest_cidr4 =
         prefix(random.pick<const char*>({"10.99.0.0/24", "192.168.77.64/30", "172.29.0.0/16"}));

@@ -72,6 +72,10 @@ Answerer::Answerer(const TestNetns& netns, std::string name, const std::vector<s
       for (const std::uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
         Service service{open_socket(type_of(protocol)), port, protocol == IPPROTO_TCP};
         const sockaddr_in6 here = endpoint(IpAddress::v6({}), port);
+        // An earlier one's connections may still be in TIME_WAIT.
+        const int on = 1;
+        if (service.stream)
+          check(::setsockopt(service.socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "reuse");
         check(::bind(service.socket.get(), reinterpret_cast<const sockaddr*>(&here), sizeof here), "bind");
         if (service.stream) check(::listen(service.socket.get(), 16), "listen");
         services_.push_back(std::move(service));

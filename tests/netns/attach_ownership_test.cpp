@@ -149,6 +149,9 @@ TEST_F(Ownership, ADamagedRecordHindersNoOtherAttachment) {
   EXPECT_TRUE(detach({}, place_of(pod.pod)));
   attach(request(), place_of(elsewhere.pod));
   EXPECT_EQ(show(place_of(elsewhere.pod), false).size(), 1U);
+  const std::vector<Status> all = show({.netns = {}, .state_dir = state}, true);
+  EXPECT_EQ(all.size(), 2U);
+  EXPECT_EQ(std::ranges::count_if(all, [](const Status& one) { return !one.damage.empty(); }), 1);
   EXPECT_TRUE(detach({}, place_of(elsewhere.pod)));
   EXPECT_EQ(difference(start, take_snapshot(elsewhere.pod)), "");
   EXPECT_EQ(files_in(state).size(), 1U);
