@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "netsetup/types/bytes.h"
 #include "netsetup/types/ip.h"
 #include "netsetup/types/mac_address.h"
 
@@ -38,10 +40,35 @@ struct Lease4 {
   friend bool operator==(const Lease4&, const Lease4&) = default;
 };
 
+/// The one DHCPv6 lease of an attachment (RFC 8415). There are no routes and no prefix length in DHCPv6: both
+/// are told by Router Advertisements.
+struct Lease6 {
+  /// The guest's NIC. It filters nothing: a client names itself by a DUID, which says nothing of the NIC that
+  /// it is used on, and whoever asks on the guest's link is the guest.
+  MacAddress client;
+  /// What IA_NA gives. The prefix says which other addresses are appropriate for the link (CONFIRM); with a
+  /// length of 128 only this one is.
+  IpPrefix address;
+  Bytes server_duid;                     ///< see server_duid_of()
+  Dns dns;                               ///< options 23 and 24; only IPv6 servers are sent
+  std::vector<IpAddress> ntp;            ///< options 56 and 31; only IPv6 servers are sent
+  std::string hostname;                  ///< option 39, empty: not sent
+  std::string domain;                    ///< the rest of the name in option 39; empty: the name is partial
+  std::string boot_file_url;             ///< option 59, empty: not sent
+  std::optional<std::uint32_t> seconds;  ///< both lifetimes; absent: infinite (0xffffffff)
+  friend bool operator==(const Lease6&, const Lease6&) = default;
+};
+
+/// The DHCPv6 server's identity for one attachment: a DUID-UUID (RFC 8415 section 11.5) made of the
+/// attachment's id. It is the same after every restart and on every machine, so that a RENEW still finds its
+/// server, and another one for every other attachment.
+Bytes server_duid_of(std::string_view attachment_id);
+
 /// All that the server answers for one guest NIC. DHCPv6 and RA join here.
 struct Leases {
   std::string device;  ///< the link that faces the guest and holds the gateway addresses
   std::optional<Lease4> v4;
+  std::optional<Lease6> v6;
   friend bool operator==(const Leases&, const Leases&) = default;
 };
 
