@@ -64,11 +64,32 @@ struct Lease6 {
 /// server, and another one for every other attachment.
 Bytes server_duid_of(std::string_view attachment_id);
 
-/// All that the server answers for one guest NIC. DHCPv6 and RA join here.
+/// What the IPv6 router of a link says of itself and of the link (RFC 4861 section 4.2). An entry that IPv6
+/// has no use for (an IPv4 address, a prefix of impossible length) is passed over.
+struct RouterAdvert {
+  IpAddress address;        ///< the device's link-local address: what advertisements come from, the next hop
+  MacAddress mac;           ///< the device's own: source link-layer address option
+  IpPrefix prefix;          ///< on-link; IPv4: no prefix is told
+  bool autonomous = false;  ///< flag A: guests make addresses from the prefix. NAT knows one address only.
+  bool managed = false;     ///< flag M: addresses come by DHCPv6
+  bool other = false;       ///< flag O: other settings come by DHCPv6; M says so, too
+  std::uint32_t mtu = 0;    ///< MTU option; below 1280, which every IPv6 link carries: not sent
+  Dns dns;                  ///< RDNSS and DNSSL, RFC 8106
+  /// The next hop is always this router: RFC 4191 knows no other, so gateways are not told. The default route
+  /// among them says that the router is one for all destinations. A route without a gateway is an on-link
+  /// prefix.
+  std::vector<GuestRoute> routes;
+  std::uint16_t lifetime = 1800;   ///< seconds: of the default route, more specific ones, DNS, PREF64
+  std::optional<IpPrefix> pref64;  ///< NAT64 prefix, RFC 8781: /32, /40, /48, /56, /64 or /96
+  friend bool operator==(const RouterAdvert&, const RouterAdvert&) = default;
+};
+
+/// All that the server answers for one guest NIC.
 struct Leases {
   std::string device;  ///< the link that faces the guest and holds the gateway addresses
   std::optional<Lease4> v4;
   std::optional<Lease6> v6;
+  std::optional<RouterAdvert> router;
   friend bool operator==(const Leases&, const Leases&) = default;
 };
 
