@@ -21,26 +21,6 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-std::string route_gateway(const dhcp::GuestRoute& route) {
-  return route.gateway ? route.gateway->to_string() : std::string();
-}
-
-Json to_json(const std::vector<dhcp::GuestRoute>& routes) {
-  Json all = Json::array();
-  for (const dhcp::GuestRoute& route : routes) {
-    Json one{{"dst", route.destination.to_string()}};
-    if (route.gateway) one["gw"] = route_gateway(route);
-    all.push_back(std::move(one));
-  }
-  return all;
-}
-
-Json to_json(const dhcp::Dns& dns) {
-  Json servers = Json::array();
-  for (const IpAddress& server : dns.servers) servers.push_back(server.to_string());
-  return {{"nameservers", std::move(servers)}, {"search", dns.search}};
-}
-
 }  // namespace
 
 Json to_json(const std::vector<IpPrefix>& prefixes) {
@@ -59,23 +39,6 @@ Json to_json(const GuestNic& guest) {
           {"routes", to_json(guest.routes)}};
 }
 
-Json to_json(const dhcp::Leases& leases) {
-  Json json{{"device", leases.device}, {"v4", nullptr}};
-  if (leases.v4) {
-    const dhcp::Lease4& lease = *leases.v4;
-    json["v4"] = {{"client", lease.client.to_string()},
-                  {"address", lease.address.to_string()},
-                  {"server", lease.server.to_string()},
-                  {"routes", to_json(lease.routes)},
-                  {"dns", to_json(lease.dns)},
-                  {"hostname", lease.hostname},
-                  {"domain", lease.domain},
-                  {"mtu", lease.mtu},
-                  {"seconds", lease.seconds ? Json(*lease.seconds) : Json(nullptr)}};
-  }
-  return json;
-}
-
 Json to_json_without_ports(const Request& request) {
   Json tap{{"queues", request.tap.queues}};
   if (!request.tap.name.empty()) tap["name"] = request.tap.name;
@@ -91,6 +54,10 @@ Json to_json_without_ports(const Request& request) {
   if (request.mtu) json["mtu"] = *request.mtu;
   if (request.guest_cidr4) json["guestCidr4"] = request.guest_cidr4->to_string();
   if (request.guest_cidr6) json["guestCidr6"] = request.guest_cidr6->to_string();
+  if (!request.service.dhcp4) json["dhcp4"] = false;
+  if (!request.service.dhcp6) json["dhcp6"] = false;
+  if (!request.service.router) json["ra"] = false;
+  if (request.service.slaac) json["ipv6"] = {{"slaac", true}};
   if (!request.hostname.empty()) json["hostname"] = request.hostname;
   return json;
 }

@@ -19,6 +19,8 @@ Json to_json_without_ports(const Request& request);
 Json to_json(const GuestNic& guest);
 Json to_json(const dhcp::Leases& leases);
 Json to_json(const std::vector<IpPrefix>& prefixes);
+Json to_json(const dhcp::Dns& dns);
+Json to_json(const std::vector<dhcp::GuestRoute>& routes);
 
 /// The members of a JSON object as typed, checked values. Every member must be asked for: finish() names the
 /// first one that nobody knew, with the nearest known key. All Errors are bad_request and say where:
@@ -54,6 +56,19 @@ class ObjectReader {
   std::string where_;
   std::vector<std::string_view> known_;
 };
+
+/// The value; a member that is missing is refused.
+template <typename T>
+T required(const ObjectReader& reader, std::string_view key, std::optional<T> value) {
+  if (!value) reader.refuse(key, "is missing");
+  return *std::move(value);
+}
+
+/// What to_json() has written.
+std::optional<std::uint32_t> read_u32(ObjectReader& reader, std::string_view key);
+dhcp::Dns read_dns(ObjectReader reader);
+std::vector<dhcp::GuestRoute> read_routes(ObjectReader& reader);
+dhcp::Leases read_leases(ObjectReader reader);
 
 /// Parses text that must be one JSON object; Error(bad_request) says where it is not.
 Json parse_object(std::string_view text, std::string_view what);

@@ -13,12 +13,6 @@ namespace {
 constexpr std::uint64_t record_version = 1;
 constexpr std::uint64_t any_number = ~std::uint64_t{0};
 
-template <typename T>
-T required(const ObjectReader& reader, std::string_view key, std::optional<T> value) {
-  if (!value) reader.refuse(key, "is missing");
-  return *std::move(value);
-}
-
 Json link_json(const model::Link& link) {
   Json json{{"kind", link.kind},
             {"mac", link.mac.to_string()},
@@ -90,11 +84,6 @@ std::vector<IpPrefix> read_prefixes(ObjectReader& reader, std::string_view key) 
   return all;
 }
 
-std::optional<std::uint32_t> read_u32(ObjectReader& reader, std::string_view key) {
-  const auto number = reader.number(key, 0xffffffff);
-  return number ? std::optional(static_cast<std::uint32_t>(*number)) : std::nullopt;
-}
-
 model::Link read_link(ObjectReader reader) {
   model::Link link;
   link.kind = required(reader, "kind", reader.text("kind"));
@@ -137,30 +126,6 @@ model::NetState read_state(ObjectReader reader) {
   return state;
 }
 
-dhcp::Dns read_dns(ObjectReader reader) {
-  dhcp::Dns dns;
-  for (const std::string& text : reader.texts("nameservers")) {
-    const auto server = IpAddress::parse(text);
-    if (!server) reader.refuse("nameservers", server.error().message);
-    dns.servers.push_back(*server);
-  }
-  dns.search = reader.texts("search");
-  reader.finish();
-  return dns;
-}
-
-std::vector<dhcp::GuestRoute> read_routes(ObjectReader& reader) {
-  std::vector<dhcp::GuestRoute> routes;
-  const Json* list = reader.find("routes");
-  if (list == nullptr) return routes;
-  for (const Json& item : *list) {
-    ObjectReader route(item, "routes");
-    routes.push_back(
-        {required(route, "dst", route.parsed("dst", IpPrefix::parse)), route.parsed("gw", IpAddress::parse)});
-  }
-  return routes;
-}
-
 void read_guest(ObjectReader reader, GuestNic& guest) {
   guest.mac = required(reader, "mac", reader.parsed("mac", MacAddress::parse));
   guest.mtu = required(reader, "mtu", read_u32(reader, "mtu"));
@@ -170,27 +135,6 @@ void read_guest(ObjectReader reader, GuestNic& guest) {
   guest.dns = read_dns(required(reader, "dns", reader.object("dns")));
   guest.routes = read_routes(reader);
   reader.finish();
-}
-
-dhcp::Leases read_leases(ObjectReader reader) {
-  dhcp::Leases leases;
-  leases.device = required(reader, "device", reader.text("device"));
-  auto v4 = reader.object("v4");
-  reader.finish();
-  if (!v4) return leases;
-  dhcp::Lease4 lease;
-  lease.client = required(*v4, "client", v4->parsed("client", MacAddress::parse));
-  lease.address = required(*v4, "address", v4->parsed("address", IpPrefix::parse));
-  lease.server = required(*v4, "server", v4->parsed("server", IpAddress::parse));
-  lease.routes = read_routes(*v4);
-  lease.dns = read_dns(required(*v4, "dns", v4->object("dns")));
-  lease.hostname = required(*v4, "hostname", v4->text("hostname"));
-  lease.domain = required(*v4, "domain", v4->text("domain"));
-  lease.mtu = static_cast<std::uint16_t>(required(*v4, "mtu", v4->number("mtu", 65535)));
-  lease.seconds = read_u32(*v4, "seconds");
-  v4->finish();
-  leases.v4 = std::move(lease);
-  return leases;
 }
 
 /// One text for all ports: a thousand JSON strings would take longer to write than the ports take to be

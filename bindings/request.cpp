@@ -64,6 +64,13 @@ void validate(const Request& request) {
   }
   if (request.guest_cidr4) check_cidr(*request.guest_cidr4, Family::v4, "the guest's IPv4 network");
   if (request.guest_cidr6) check_cidr(*request.guest_cidr6, Family::v6, "the guest's IPv6 network");
+  if (request.service.slaac && request.guest_cidr6 && request.guest_cidr6->length != 64) {
+    refuse(fmt::format("the guest cannot make its own address in {}: SLAAC takes a /64",
+                       request.guest_cidr6->to_string()));
+  }
+  if (request.service.slaac && !request.service.router) {
+    refuse("SLAAC takes Router Advertisements, and those are switched off");
+  }
   require(normalize(request.ports));
   // RFC 1035 section 2.3.4 and RFC 2132 section 3.14.
   if (request.hostname.size() > 253 ||

@@ -27,6 +27,17 @@ struct TapRequest {
   friend bool operator==(const TapRequest&, const TapRequest&) = default;
 };
 
+/// What of the address service a guest is offered.
+struct ServiceRequest {
+  bool dhcp4 = true;
+  bool dhcp6 = true;
+  bool router = true;  ///< Router Advertisements
+  /// The guest makes its IPv6 address itself from the advertised /64 and its MAC address (RFC 4862, EUI-64),
+  /// for guests without a DHCPv6 client.
+  bool slaac = false;
+  friend bool operator==(const ServiceRequest&, const ServiceRequest&) = default;
+};
+
 struct Request {
   std::string binding = "masquerade";
   std::string interface = "eth0";  ///< the pod NIC
@@ -38,7 +49,8 @@ struct Request {
   std::optional<IpPrefix> guest_cidr4;  ///< absent: the first free one of the binding's list
   std::optional<IpPrefix> guest_cidr6;
   std::vector<PortForward> ports;  ///< empty: every port and protocol
-  std::string hostname;            ///< for the guest, by DHCP; empty: none
+  ServiceRequest service;
+  std::string hostname;  ///< for the guest, by DHCP; empty: none
   std::string resolv_conf = "/etc/resolv.conf";
   friend bool operator==(const Request&, const Request&) = default;
 };

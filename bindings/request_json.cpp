@@ -38,6 +38,13 @@ Request request_from_json(std::string_view text, Request base) {
   if (const auto mtu = reader.number("mtu", 65535)) base.mtu = static_cast<std::uint32_t>(*mtu);
   if (const auto cidr = reader.parsed("guestCidr4", IpPrefix::parse)) base.guest_cidr4 = cidr;
   if (const auto cidr = reader.parsed("guestCidr6", IpPrefix::parse)) base.guest_cidr6 = cidr;
+  take(base.service.dhcp4, reader.flag("dhcp4"));
+  take(base.service.dhcp6, reader.flag("dhcp6"));
+  take(base.service.router, reader.flag("ra"));
+  if (auto ipv6 = reader.object("ipv6")) {
+    take(base.service.slaac, ipv6->flag("slaac"));
+    ipv6->finish();
+  }
   take(base.hostname, reader.text("hostname"));
   take(base.resolv_conf, reader.text("resolvConf"));
   std::vector<PortForward> ports;

@@ -90,7 +90,7 @@ int serve_command(const Invocation& invocation) {
 
   const bindings::Record record = find_attachment(invocation.target, invocation.place);
   launcher::serve(record.leases, open_service(record, invocation.place), invocation.sandbox,
-                  invocation.ready_fd, stop.get());
+                  invocation.ready_fd, stop.get(), dhcp::Farewell::say);
   return exit_done;
 }
 

@@ -89,6 +89,10 @@ po::options_description request_flags() {
        "IPv6 network of gateway and guest (default fd10:0:2::/120)")  //
       ("port", po::value<std::vector<std::string>>(),
        "forwarded port, repeatable: 80/tcp, 8000-8100/udp, 8080:80/tcp (pod port:guest port); none: all")  //
+      ("no-dhcp4", po::bool_switch(), "no DHCPv4 for the guest")                                           //
+      ("no-dhcp6", po::bool_switch(), "no DHCPv6 for the guest")                                           //
+      ("no-ra", po::bool_switch(), "no Router Advertisements for the guest")                               //
+      ("slaac", po::bool_switch(), "the guest makes its IPv6 address itself, of a /64 and its MAC")        //
       ("hostname", po::value<std::string>(), "host name that the guest is told")                           //
       ("resolv-conf", po::value<std::string>(),
        "the pod's resolver configuration (default /etc/resolv.conf)");
@@ -147,6 +151,8 @@ class Flags {
   void take(const std::string& name, Field& field) const {
     if (const auto value = get<T>(name)) field = *value;
   }
+  /// A switch, which is off where the command has none of that name.
+  [[nodiscard]] bool on(const std::string& name) const { return get<bool>(name).value_or(false); }
 
  private:
   const po::variables_map& values_;
@@ -183,6 +189,10 @@ void read_request(const Flags& flags, bindings::Request& request) {
       request.ports.push_back(understand(bindings::PortForward::parse(port), "port"));
     }
   }
+  if (flags.on("no-dhcp4")) request.service.dhcp4 = false;
+  if (flags.on("no-dhcp6")) request.service.dhcp6 = false;
+  if (flags.on("no-ra")) request.service.router = false;
+  if (flags.on("slaac")) request.service.slaac = true;
   flags.take<std::string>("hostname", request.hostname);
   flags.take<std::string>("resolv-conf", request.resolv_conf);
 }

@@ -2,8 +2,12 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <limits>
+#include <random>
 #include <span>
 #include <utility>
 
@@ -15,7 +19,18 @@ namespace podnic::dhcp {
 
 namespace {
 
+/// An epoll event says which descriptor of which attachment it is.
+enum class Channel : std::uint8_t { dhcp4, dhcp6, router };
+constexpr std::uint64_t channels = 4;
 constexpr std::uint64_t stop_token = 0;  // ids begin at 1
+
+constexpr std::uint64_t token_of(Server::Id id, Channel channel) {
+  return id * channels + static_cast<std::uint64_t>(channel);
+}
+
+Milliseconds now() {
+  return std::chrono::duration_cast<Milliseconds>(std::chrono::steady_clock::now().time_since_epoch());
+}
 
 }  // namespace
 
@@ -34,11 +49,21 @@ void Server::watch(int fd, std::uint64_t token) {
 
 Server::Id Server::add(Leases leases, Sockets sockets) {
   const Id id = last_id_ + 1;
-  if (sockets.dhcp4.valid()) {
-    while_doing(fmt::format("serving device '{}'", leases.device), [&] { watch(sockets.dhcp4.get(), id); });
-  }
+  while_doing(fmt::format("serving device '{}'", leases.device), [&] {
+    if (sockets.dhcp4.valid()) watch(sockets.dhcp4.get(), token_of(id, Channel::dhcp4));
+    if (sockets.dhcp6.valid()) watch(sockets.dhcp6.get(), token_of(id, Channel::dhcp6));
+    if (sockets.router.valid()) watch(sockets.router.get(), token_of(id, Channel::router));
+  });
   last_id_ = id;
-  attachments_.try_emplace(id, Attachment{std::move(leases), std::move(sockets), {}});
+  Attachment attachment{
+      .leases = std::move(leases), .sockets = std::move(sockets), .router = {}, .counters = {}, .due = {}};
+  Attachment& added = attachments_.try_emplace(id, std::move(attachment)).first->second;
+  if (added.sockets.router.valid()) {
+    added.router = {.socket = added.sockets.router.get(),
+                    .device = added.sockets.device,
+                    .schedule = start_router(std::random_device()(), now())};
+    reschedule(id, added);
+  }
   return id;
 }
 
@@ -46,28 +71,75 @@ const Counters& Server::counters(Id id) const {
   return attachments_.at(id).counters;
 }
 
-void Server::run(int stop_fd) {
+void Server::reschedule(Id id, Attachment& attachment) {
+  if (attachment.due) due_.erase({*attachment.due, id});
+  attachment.due = next_due(attachment.router.schedule);
+  if (attachment.due) due_.emplace(*attachment.due, id);
+}
+
+void Server::serve(std::uint64_t token) {
+  const auto found = attachments_.find(token / channels);
+  if (found == attachments_.end()) return;
+  auto& [id, attachment] = *found;
+  auto& [leases, sockets, router, counters, due] = attachment;
+  switch (static_cast<Channel>(token % channels)) {
+    case Channel::dhcp4:
+      if (leases.v4) dhcp4_.serve(*leases.v4, sockets, counters.v4);
+      break;
+    case Channel::dhcp6:
+      if (leases.v6) dhcp6_.serve(*leases.v6, sockets.dhcp6.get(), sockets.device, counters.v6);
+      break;
+    case Channel::router:
+      if (leases.router) router_.serve(*leases.router, router, now(), counters.router);
+      reschedule(id, attachment);
+      break;
+  }
+}
+
+void Server::run_due() {
+  const Milliseconds moment = now();
+  // What is sent becomes due later again: at most one round for each router.
+  for (std::size_t most = due_.size(); most > 0 && !due_.empty() && due_.begin()->first <= moment; --most) {
+    const Id id = due_.begin()->second;
+    Attachment& attachment = attachments_.at(id);
+    router_.run_due(attachment.leases.router.value(), attachment.router, moment, attachment.counters.router);
+    reschedule(id, attachment);
+  }
+}
+
+/// For epoll_wait(): milliseconds, -1 is for ever.
+int Server::timeout() const {
+  if (due_.empty()) return -1;
+  const auto rest = (due_.begin()->first - now()).count();
+  return static_cast<int>(std::clamp<decltype(rest)>(rest, 0, std::numeric_limits<int>::max()));
+}
+
+void Server::run(int stop_fd, Farewell farewell) {
   watch(stop_fd, stop_token);
   std::array<epoll_event, 64> events{};
-  for (bool stopped = false; !stopped;) {
-    const int ready = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
+  bool stopping = false;
+  while (!stopping || !due_.empty()) {
+    run_due();
+    const int ready = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout());
     if (ready < 0) {
       if (errno == EINTR) continue;
       throw Error("waiting for requests of guests", errno);
     }
     for (const epoll_event& event : std::span(events).first(static_cast<std::size_t>(ready))) {
-      if (event.data.u64 == stop_token) {
-        stopped = true;
+      if (event.data.u64 != stop_token) {
+        serve(event.data.u64);
         continue;
       }
-      const auto found = attachments_.find(event.data.u64);
-      if (found == attachments_.end()) continue;
-      Attachment& attachment = found->second;
-      if (attachment.leases.v4)
-        dhcp4_.serve(*attachment.leases.v4, attachment.sockets, attachment.counters.v4);
+      ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, stop_fd, nullptr);
+      if (farewell == Farewell::omit) return;
+      stopping = true;
+      for (auto& [id, attachment] : attachments_) {
+        if (!attachment.due) continue;
+        router_.stop(attachment.leases.router.value(), attachment.router, now(), attachment.counters.router);
+        reschedule(id, attachment);
+      }
     }
   }
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, stop_fd, nullptr);
 }
 
 }  // namespace podnic::dhcp

@@ -34,15 +34,24 @@
 // neither. The process enters the sandbox between the two, before a guest's first byte is read.
 //
 // A reply that cannot be made or sent is counted, never thrown or logged: a guest must not be able to stop
-// the server or to fill a disk. Other protocols join as further descriptors in Sockets, a service beside
-// Dhcp4Service and one more channel per attachment here.
+// the server or to fill a disk.
+//
+// IPv6 has two more services beside Dhcp4Service, each with a descriptor of its own in Sockets, built along
+// the way of a packet in the same manner: dhcp6_message.h, dhcp6_options.h, dhcp6_responder.h and
+// dhcp6_service.h; router_message.h, router_schedule.h and router_service.h. The router also speaks unasked,
+// so the loop has a clock.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
+#include <utility>
 
 #include "dhcp/dhcp4_service.h"
+#include "dhcp/dhcp6_service.h"
 #include "dhcp/lease.h"
+#include "dhcp/router_service.h"
 #include "dhcp/sockets.h"
 #include "netsetup/types/unique_fd.h"
 
@@ -51,8 +60,14 @@ namespace podnic::dhcp {
 /// Counters of one attachment.
 struct Counters {
   Dhcp4Counters v4;
+  Dhcp6Counters v6;
+  RouterCounters router;
   friend bool operator==(const Counters&, const Counters&) = default;
 };
+
+/// What becomes of the guests' default routes when the server ends: they go, or last until they expire. They
+/// should go when nobody takes over.
+enum class Farewell : std::uint8_t { say, omit };
 
 class Server {
  public:
@@ -67,22 +82,33 @@ class Server {
 
   [[nodiscard]] const Counters& counters(Id id) const;
 
-  /// Answers until `stop_fd` (a signalfd, an eventfd, a pipe) is readable; nothing is read from it.
-  void run(int stop_fd);
+  /// Answers until `stop_fd` (a signalfd, an eventfd, a pipe) is readable; nothing is read from it. With
+  /// Farewell::say the guests are told that their router goes, which may take up to 3 seconds more (RFC 4861:
+  /// MIN_DELAY_BETWEEN_RAS).
+  void run(int stop_fd, Farewell farewell);
 
  private:
   struct Attachment {
     Leases leases;
     Sockets sockets;
+    RouterLink router;
     Counters counters;
+    std::optional<Milliseconds> due;  ///< its entry in due_
   };
 
   void watch(int fd, std::uint64_t token);
+  void serve(std::uint64_t token);
+  void run_due();
+  void reschedule(Id id, Attachment& attachment);
+  [[nodiscard]] int timeout() const;
 
   UniqueFd epoll_;
   std::map<Id, Attachment> attachments_;
+  std::set<std::pair<Milliseconds, Id>> due_;  ///< when which router has something to say unasked
   Id last_id_ = 0;
   Dhcp4Service dhcp4_;
+  Dhcp6Service dhcp6_;
+  RouterService router_;
 };
 
 }  // namespace podnic::dhcp

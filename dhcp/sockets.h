@@ -1,6 +1,7 @@
 // The sockets through which one link is served.
 #pragma once
 
+#include <array>
 #include <string>
 
 #include "dhcp/lease.h"
@@ -15,13 +16,21 @@ struct Sockets {
   UniqueFd dhcp4;
   /// AF_PACKET, bound to the device: link-layer replies. It receives nothing.
   UniqueFd frames;
+  /// UDP, [::]:547, bound to the device, member of ff02::1:2 (dhcp6_service.h).
+  UniqueFd dhcp6;
+  /// ICMPv6, Router Solicitations of the device only, member of ff02::2 (router_service.h).
+  UniqueFd router;
   /// The index of that device in its namespace.
   int device = 0;
 };
 
+/// All descriptors of a link, for who has to hand them on.
+inline constexpr std::array<UniqueFd Sockets::*, 4> all_sockets{&Sockets::dhcp4, &Sockets::frames,
+                                                                &Sockets::dhcp6, &Sockets::router};
+
 /// Opens in the calling thread's network namespace what `leases` needs on its device. Takes CAP_NET_RAW, and
 /// CAP_NET_BIND_SERVICE where ports below 1024 are privileged. Error: no such device, no such right, or
-/// another server that has port 67 there.
+/// another server that has the port there.
 Sockets open_sockets(const Leases& leases);
 
 }  // namespace podnic::dhcp

@@ -4,9 +4,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <exception>
+#include <vector>
 
 #include "dhcp/server.h"
 #include "launcher/descriptors.h"
@@ -19,12 +19,17 @@ namespace {
                             const dhcp::SandboxOptions& sandbox, int ready_fd, int stop_fd) {
   int status = 1;
   try {
-    dhcp::Sockets sockets{.dhcp4 = UniqueFd(inherited.dhcp4.get()),
-                          .frames = UniqueFd(inherited.frames.get()),
-                          .device = inherited.device};
-    const std::array kept{STDERR_FILENO, ready_fd, stop_fd, inherited.dhcp4.get(), inherited.frames.get()};
+    dhcp::Sockets sockets;
+    sockets.device = inherited.device;
+    std::vector kept{STDERR_FILENO, ready_fd, stop_fd};
+    for (const auto socket : dhcp::all_sockets) {
+      if (!(inherited.*socket).valid()) continue;
+      (sockets.*socket).reset((inherited.*socket).get());
+      kept.push_back((inherited.*socket).get());
+    }
     close_all_but(kept);
-    serve(leases, std::move(sockets), sandbox, ready_fd, stop_fd);
+    // The VM has ended before this stops: nobody is left to say farewell to.
+    serve(leases, std::move(sockets), sandbox, ready_fd, stop_fd, dhcp::Farewell::omit);
     status = 0;
   } catch (const std::exception& error) {
     const std::string line = std::string("podnic: address service: ") + error.what() + "\n";
@@ -36,7 +41,7 @@ namespace {
 }  // namespace
 
 void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::SandboxOptions& sandbox,
-           int ready_fd, int stop_fd) {
+           int ready_fd, int stop_fd, dhcp::Farewell farewell) {
   dhcp::Server server;
   server.add(leases, std::move(sockets));
   dhcp::enter_sandbox(sandbox);
@@ -44,7 +49,7 @@ void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::Sandbo
     [[maybe_unused]] const ssize_t written = ::write(ready_fd, "\n", 1);  // nobody reads: nobody waits
     ::close(ready_fd);
   }
-  server.run(stop_fd);
+  server.run(stop_fd, farewell);
 }
 
 ServiceProcess::ServiceProcess(const bindings::Record& record, const dhcp::Sockets& sockets,

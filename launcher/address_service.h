@@ -5,6 +5,7 @@
 
 #include "bindings/record.h"
 #include "dhcp/sandbox.h"
+#include "dhcp/server.h"
 #include "dhcp/sockets.h"
 #include "netsetup/types/unique_fd.h"
 
@@ -13,7 +14,7 @@ namespace podnic::launcher {
 /// Confines this process (dhcp/sandbox.h), writes a newline to `ready_fd` (none: -1) and closes it, then
 /// answers until `stop_fd` is readable.
 void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::SandboxOptions& sandbox,
-           int ready_fd, int stop_fd);
+           int ready_fd, int stop_fd, dhcp::Farewell farewell);
 
 /// The service in a child process, which holds nothing but its sockets, and ends with its parent: the pipe
 /// that would stop it closes then.

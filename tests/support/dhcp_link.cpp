@@ -38,7 +38,7 @@ namespace {
       ids.push_back(server.add(leases[i], std::move(sockets[i])));
     dhcp::enter_sandbox();
     if (::write(results, "\n", 1) != 1) ::_exit(2);
-    server.run(stop);
+    server.run(stop, dhcp::Farewell::omit);
     for (const dhcp::Server::Id id : ids) {
       const dhcp::Counters& counters = server.counters(id);
       if (::write(results, &counters, sizeof counters) != sizeof counters) ::_exit(3);
