@@ -23,7 +23,8 @@ struct Injection : testing::TestWithParam<bindings::Topology> {
   [[nodiscard]] Output run(const std::string& command, const std::string& call, const std::string& fault,
                            unsigned count) const {
     return outside.sh(
-        fmt::format("strace -f -qq -o /dev/null -e trace={0} -e inject={0}:{1}:when={2} "
+        fmt::format("strace -f -qq -o /dev/null -e trace={0} -e "
+                    "inject={0}:{1}:when={2} "
                     "{3} {4} --netns {5} --state-dir {6} --config {7}",
                     call, fault, count, podnic_command(), command, pod.pod.path(), state, config));
   }

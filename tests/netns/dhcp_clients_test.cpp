@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <csignal>
+#include <filesystem>
 
 #include "tests/support/dhcp_link.h"
 #include "tests/support/dhcp_packets.h"
@@ -39,6 +40,7 @@ struct Client {
   std::vector<std::string> command;
   std::map<std::string, std::string> lease;  ///< variables of its script, for leases_for("10.0.2.2")
   std::string address;                       ///< the variable with the address
+  std::string lease_file;                    ///< where it remembers the lease, after it has called its script
   std::string bound = "BOUND";
   std::string renewed = "RENEW";
   int renew_signal = 0;   ///< 0: it renews by the clock alone
@@ -65,7 +67,8 @@ initial-interval 1;
                     {"new_rfc3442_classless_static_routes", "16 10 99 10 0 2 7 0 10 0 2 1"},
                     {"new_dhcp_server_identifier", "10.0.2.1"},
                     {"new_dhcp_lease_time", "3600"}},
-          .address = "new_ip_address"};
+          .address = "new_ip_address",
+          .lease_file = folder / "dhclient.leases"};
 }
 
 Client udhcpc(const TemporaryFolder&, const ClientScript& script) {
@@ -119,6 +122,7 @@ nodelay
                     {"new_dhcp_server_identifier", "10.0.2.1"},
                     {"new_dhcp_lease_time", "3600"}},
           .address = "new_ip_address",
+          .lease_file = folder / "lib/eth0.lease",
           .renew_signal = SIGUSR1,
           .rebind_signal = SIGHUP};
 }
@@ -200,14 +204,22 @@ INSTANTIATE_TEST_SUITE_P(Clients, DhcpClientTest,
                          testing::PrintToStringParamName());
 
 /// Clients that remember their lease come back with it after a reboot: INIT-REBOOT.
-class RememberingClientTest : public DhcpClientTest {};
-
-TEST_P(RememberingClientTest, IsAnsweredAtOnceAfterARebootWithTheRightAddress) {
-  {
+class RememberingClientTest : public DhcpClientTest {
+ protected:
+  /// Gets 10.0.2.2, and goes when it has written that down.
+  void remember() {
     const ServerProcess server(pod_, {leases_for("10.0.2.2")});
     const Process before(guest_, client_.command);
     ASSERT_EQ(script_.wait_for(client_.bound).environment[client_.address], "10.0.2.2");
+    ASSERT_TRUE(test::wait_until([&] {
+      std::error_code error;
+      return std::filesystem::file_size(client_.lease_file, error) > 0 && !error;
+    }));
   }
+};
+
+TEST_P(RememberingClientTest, IsAnsweredAtOnceAfterARebootWithTheRightAddress) {
+  ASSERT_NO_FATAL_FAILURE(remember());
   ServerProcess server(pod_, {leases_for("10.0.2.2")});
   const Process process(guest_, client_.command);
   EXPECT_EQ(script_.wait_for("REBOOT").environment[client_.address], "10.0.2.2") << process.output();
@@ -217,11 +229,7 @@ TEST_P(RememberingClientTest, IsAnsweredAtOnceAfterARebootWithTheRightAddress) {
 }
 
 TEST_P(RememberingClientTest, IsRefusedAfterARebootWithAWrongAddress) {
-  {
-    const ServerProcess server(pod_, {leases_for("10.0.2.2")});
-    const Process before(guest_, client_.command);
-    ASSERT_EQ(script_.wait_for(client_.bound).environment[client_.address], "10.0.2.2");
-  }
+  ASSERT_NO_FATAL_FAILURE(remember());
   ServerProcess server(pod_, {leases_for("10.0.2.3")});
   const Process process(guest_, client_.command);
   EXPECT_EQ(script_.wait_for(client_.bound, 2).environment[client_.address], "10.0.2.3") << process.output();

@@ -106,7 +106,11 @@ SpecPod::SpecPod(const PodSpec& wanted) : spec(wanted) {
       if (link.empty()) continue;  // one that is down
       if (link["ifname"] == "lo" || link["flags"].dump().find("NO-CARRIER") != std::string::npos) continue;
       bool link_local = false;
-      for (const json& address : link["addr_info"]) link_local = link_local || address["scope"] == "link";
+      for (const json& address : link["addr_info"]) {
+        // Even without the detection of duplicates it is a kernel thread that makes an address usable.
+        if (address.contains("tentative")) return false;
+        link_local = link_local || address["scope"] == "link";
+      }
       if (link["operstate"] != "UP" || !link_local) return false;
     }
     return true;
