@@ -28,8 +28,7 @@ choose_accelerator() {
   if timeout 10 "${guest_command[@]}" </dev/null 2>/dev/null | grep -q '@guest booted'; then accelerator=kvm; fi
 }
 
-# prepare_guest vm|namespace CPUS IPV6 GATEWAY6: image, scripts and settings; the command in ${guest_command[@]}.
-# IPV6 is the guest's address with its prefix length.
+# prepare_guest vm|namespace CPUS: image, scripts and settings; the command in ${guest_command[@]}.
 prepare_guest() {
   local kind=$1 cpus=$2 files=$scratch/initramfs/guest option=
   [[ $kind == vm ]] || option=--busybox
@@ -39,8 +38,7 @@ prepare_guest() {
   }
   mkdir -p "$files"
   cp "$guest_folder/files/main" "$guest_folder/files/on-lease" "$guest_tools/traffic" "$files"
-  printf '%s=%s\n' port $guest_port peer4 "$world_ipv4" peer6 "$world_ipv6" ipv6 "$3" gateway6 "$4" quit_after 300 \
-    >"$files/settings"
+  printf '%s=%s\n' port $guest_port peer4 "$world_ipv4" peer6 "$world_ipv6" quit_after 300 >"$files/settings"
   if [[ $kind == vm ]]; then
     (cd "$scratch/initramfs" && find guest | "$guest_image/busybox" cpio -o -H newc 2>/dev/null) >"$scratch/more.cpio"
     cat "$guest_image/base.cpio" "$scratch/more.cpio" >"$scratch/initrd.cpio"
