@@ -121,7 +121,9 @@ std::string read_config(const std::string& path) {
   if (path == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
   std::ifstream file(path);
   if (!file) throw Error(fmt::format("opening configuration '{}'", path), errno);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
 }
 
 template <typename T>

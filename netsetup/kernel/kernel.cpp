@@ -19,7 +19,15 @@ using MaybeSocket = std::expected<NetlinkSocket, int>;
 }  // namespace
 
 struct Kernel::Impl {
+  /// A table that was written, and the number of the ruleset that this made: while it lasts the table is as
+  /// it was written. A table of a thousand ports takes longer to read than everything else of a namespace.
+  struct Written {
+    std::uint32_t generation = 0;
+    model::nft::Table table;
+  };
+
   NetnsWorker worker;
+  std::map<std::string, Written> written;
   MaybeSocket route = std::unexpected(0);
   MaybeSocket netfilter = std::unexpected(0);
 
@@ -60,9 +68,21 @@ struct Kernel::Impl {
     worker.run([&] { write_sysctl(action, step.key, step.value); });
   }
   void make(const std::string&, const model::ReplaceTable& step) {
+    written.erase(step.name);
+    const std::uint32_t before = nftables::generation(nftables());
     nftables::replace_table(nftables(), step);
+    const std::uint32_t after = nftables::generation(nftables());
+    // Otherwise somebody else has changed a table in between, and that may have been this one.
+    if (after == before + 1) written[step.name] = {after, step.table};
   }
   void make(const std::string&, const model::DeleteTable& step) { nftables::delete_table(nftables(), step); }
+
+  std::optional<model::nft::Table> read_table(const std::string& name) {
+    const auto known = written.find(name);
+    if (known != written.end() && known->second.generation == nftables::generation(nftables()))
+      return known->second.table;
+    return nftables::read_table(nftables(), name);
+  }
 };
 
 Kernel::Kernel(const Netns& netns) : impl_(std::make_unique<Impl>(netns)) {}
@@ -76,8 +96,7 @@ model::NetState Kernel::observe(const Watch& watch) {
   impl_->worker.run([&] {
     for (const std::string& key : watch.sysctls) state.sysctls[key] = kernel::read_sysctl(key);
   });
-  for (const std::string& name : watch.tables)
-    state.tables[name] = nftables::read_table(impl_->nftables(), name);
+  for (const std::string& name : watch.tables) state.tables[name] = impl_->read_table(name);
   return state;
 }
 

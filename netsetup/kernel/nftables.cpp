@@ -42,19 +42,6 @@ std::string missing_hint(std::string_view feature) {
   return fmt::format("The kernel seems to lack {}.", feature);
 }
 
-// The number of the ruleset: every committed transaction makes a new one.
-std::expected<std::uint32_t, Refusal> generation(NetlinkSocket& socket) {
-  std::uint32_t number = 0;
-  Message request = request_for(NFT_MSG_GETGEN, 0);
-  const auto answered = socket.read(request, [&number](const nlmsghdr& message) {
-    each_attribute(attributes_of(message, sizeof(nfgenmsg)), [&](int type, ByteView payload) {
-      if (type == NFTA_GEN_ID) number = ntohl(number_in<std::uint32_t>(payload));
-    });
-  });
-  if (!answered) return std::unexpected(answered.error());
-  return number;
-}
-
 // Returns when no transaction that had its number already is still being put in place: an empty one waits its
 // turn, and makes no new generation (nf_tables_commit()).
 void wait_for_commit(NetlinkSocket& socket) {
@@ -99,6 +86,18 @@ Error error_of_whole(const Refusal& refusal, const std::string& action) {
 
 }  // namespace
 
+std::uint32_t generation(NetlinkSocket& socket) {
+  std::uint32_t number = 0;
+  Message request = request_for(NFT_MSG_GETGEN, 0);
+  const auto answered = socket.read(request, [&number](const nlmsghdr& message) {
+    each_attribute(attributes_of(message, sizeof(nfgenmsg)), [&](int type, ByteView payload) {
+      if (type == NFTA_GEN_ID) number = ntohl(number_in<std::uint32_t>(payload));
+    });
+  });
+  if (!answered) throw error_of_whole(answered.error(), "reading the number of the ruleset");
+  return number;
+}
+
 Error error_of(const Batch& batch, const Refusal& refusal) {
   const std::size_t at = refusal.sequence < batch.parts.size() ? refusal.sequence : 0;
   const Batch::Part& part = batch.parts[at];
@@ -123,8 +122,7 @@ void delete_table(NetlinkSocket& socket, const model::DeleteTable& step) {
 std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& name) {
   const std::string action = fmt::format("reading table '{}'", name);
   for (int attempt = 0; attempt < NetlinkSocket::attempts; ++attempt) {
-    const auto before = generation(socket);
-    if (!before) throw error_of_whole(before.error(), action);
+    const std::uint32_t before = generation(socket);
     wait_for_commit(socket);
     TableReader reader(name);
     const auto complete = read_parts(socket, name, reader);

@@ -72,6 +72,9 @@ class TableReader {
 /// The comment in a table's user data, empty when it has none.
 std::string comment_of(const nlmsghdr& message);
 
+/// The number of the namespace's ruleset, of all its tables: every committed transaction makes a new one.
+std::uint32_t generation(NetlinkSocket& socket);
+
 void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step);
 /// A table that is not there is no error.
 void delete_table(NetlinkSocket& socket, const model::DeleteTable& step);
