@@ -39,8 +39,8 @@ constexpr std::array<Command, 7> commands{{
      "Lists attachments with state, addresses and counters: those of --netns or --pid, else all of the state "
      "folder.",
      false, Output::text},
-    {"serve", "podnic serve [flags]", "Answers the guest's DHCP requests until SIGTERM.", false,
-     Output::text},
+    {"serve", "podnic serve [flags]",
+     "Answers the guest's DHCP requests and router solicitations until SIGTERM.", false, Output::text},
     {"run", "podnic run [flags] -- qemu-system-x86_64 ...",
      "Attaches, serves, starts the VM on the tap, and detaches when it has ended; exits with its status.",
      true, Output::text},

@@ -150,6 +150,10 @@ inline bindings::Request random_request(Random& random, const PodSpec& pod) {
         prefix(random.pick<const char*>({"10.99.0.0/24", "192.168.77.64/30", "172.29.0.0/16"}));
   if (random.chance(40))
     request.guest_cidr6 = prefix(random.pick<const char*>({"fd99::/64", "fd99:1::40/126", "fd99:2::/96"}));
+  request.service.dhcp4 = !random.chance(10);
+  request.service.dhcp6 = !random.chance(10);
+  request.service.slaac = random.chance(20) && !request.guest_cidr6;
+  request.service.router = request.service.slaac || !random.chance(10);
   request.ports = random_ports(random);
   if (random.chance(30)) request.hostname = "guest-1.example";
   return request;

@@ -85,6 +85,13 @@ void expect_loop_closes(const Design& design, const NetState& observed) {
   }
 }
 
+std::string services_of(const dhcp::Leases& leases) {
+  std::string text = leases.v4 ? " v4" : "";
+  if (leases.v6) text += " v6";
+  if (leases.router) text += " router";
+  return text.empty() ? text : text.substr(1);
+}
+
 void expect_design(const json& expected, const Design& design) {
   std::vector<std::string> addresses;
   for (const IpPrefix& address : design.guest.addresses) addresses.push_back(address.to_string());
@@ -92,7 +99,16 @@ void expect_design(const json& expected, const Design& design) {
   EXPECT_EQ(design.guest.mtu, expected.at("mtu").get<std::uint32_t>());
   EXPECT_EQ(design.leases.device, expected.at("device").get<std::string>());
   EXPECT_EQ(design.notes.size(), expected.at("notes").get<std::size_t>());
-  EXPECT_EQ(design.leases.v4.has_value(), design.guest.gateway4.has_value());
+  // Without a word on it: all that the families allow.
+  std::string services = design.guest.gateway4 ? "v4" : "";
+  if (design.guest.gateway6) services += services.empty() ? "v6 router" : " v6 router";
+  EXPECT_EQ(services_of(design.leases), expected.value("services", services));
+  if (design.leases.router) {
+    const dhcp::RouterAdvert& router = *design.leases.router;
+    EXPECT_EQ(router.managed, design.leases.v6 && !router.autonomous);
+    EXPECT_EQ(router.other, design.leases.v6.has_value());
+    EXPECT_TRUE(router.prefix.contains(design.guest.addresses.back().address));
+  }
 }
 
 TEST(Design, CasesOfEveryBinding) {

@@ -100,6 +100,11 @@ Request full_request() {
 TEST(RequestJson, ARoundTripKeepsEverything) {
   EXPECT_EQ(request_from_json(request_to_json(full_request()), Request{}), full_request());
   EXPECT_EQ(request_from_json(request_to_json(Request{}), Request{}), Request{});
+  Request services;
+  services.service = {.dhcp4 = false, .dhcp6 = false, .router = true, .slaac = true};
+  EXPECT_EQ(request_from_json(request_to_json(services), Request{}), services);
+  services.service = {.dhcp4 = true, .dhcp6 = true, .router = false, .slaac = false};
+  EXPECT_EQ(request_from_json(request_to_json(services), Request{}), services);
 }
 
 TEST(Request, WhatCannotBeIsRefusedBeforeAnythingIsLookedAt) {
@@ -123,6 +128,11 @@ TEST(Request, WhatCannotBeIsRefusedBeforeAnythingIsLookedAt) {
   refused([](Request& r) { r.guest_cidr4 = *IpPrefix::parse("127.0.0.0/24"); });
   refused([](Request& r) { r.guest_cidr6 = *IpPrefix::parse("fe80::/64"); });
   refused([](Request& r) { r.hostname = "a b"; });
+  refused([](Request& r) { r.service.slaac = true; });  // its network is no /64
+  refused([](Request& r) {
+    r.guest_cidr6.reset();
+    r.service = {.router = false, .slaac = true};
+  });
 }
 
 TEST(Record, ARoundTripKeepsEverything) {
@@ -134,6 +144,7 @@ TEST(Record, ARoundTripKeepsEverything) {
   record.request = full_request();
   record.before.links["br-eth0"] = std::nullopt;
   record.before.sysctls = {{"net/ipv4/conf/eth0/forwarding", "0"},
+                           {"net/ipv4/conf/l\xff%2f \"\n/forwarding", "1"},  // a link may be called so
                            {"net/ipv4/conf/tap-eth0/forwarding", std::nullopt}};
   record.before.tables["podnic-eth0"] = std::nullopt;
   record.desired.links["br-eth0"] = model::Link{.kind = "bridge",
@@ -164,8 +175,30 @@ TEST(Record, ARoundTripKeepsEverything) {
                                       .domain = "svc.cluster.local",
                                       .mtu = 1400,
                                       .seconds = 3600}};
+  record.leases.v6 = dhcp::Lease6{.client = *record.request.mac,
+                                  .address = *IpPrefix::parse("fd10:0:2::2/128"),
+                                  .server_duid = {0, 4, 0xab, 0xff},
+                                  .dns = record.guest.dns,
+                                  .ntp = {*IpAddress::parse("fd00::123")},
+                                  .hostname = "seven",
+                                  .domain = "svc.cluster.local",
+                                  .boot_file_url = "http://[fd00::1]/boot",
+                                  .seconds = 7200};
+  record.leases.router = dhcp::RouterAdvert{.address = *IpAddress::parse("fe80::1"),
+                                            .mac = *record.request.mac,
+                                            .prefix = *IpPrefix::parse("fd10:0:2::/64"),
+                                            .autonomous = true,
+                                            .managed = true,
+                                            .other = true,
+                                            .mtu = 1400,
+                                            .dns = record.guest.dns,
+                                            .routes = {{*IpPrefix::parse("::/0"), std::nullopt}},
+                                            .lifetime = 9000,
+                                            .pref64 = *IpPrefix::parse("64:ff9b::/96")};
   EXPECT_EQ(record_from_json(record_to_json(record)), record);
   record.leases.v4.reset();
+  record.leases.v6.reset();
+  record.leases.router.reset();
   record.request.ports.clear();
   EXPECT_EQ(record_from_json(record_to_json(record)), record);
 }
