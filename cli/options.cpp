@@ -267,7 +267,7 @@ Invocation parse_arguments(const std::vector<std::string>& arguments) {
     if (end != arguments.end()) invocation.vm_command.assign(std::next(end), arguments.end());
   }
 
-  po::options_description all(fmt::format("Usage: {}\n\n{}\n", command.synopsis, command.purpose));
+  po::options_description all;
   if (command.takes_request) all.add(request_flags());
   if (command.name == "serve" || command.name == "run") all.add(service_flags()).add(own_flags(command.name));
   all.add(common_flags());
@@ -286,7 +286,7 @@ Invocation parse_arguments(const std::vector<std::string>& arguments) {
   }
   if (values.count("help") != 0) {
     std::ostringstream text;
-    text << all;
+    text << fmt::format("Usage: {}\n\n{}\n", command.synopsis, command.purpose) << all;
     invocation.help = true;
     invocation.help_text = text.str();
     return invocation;
