@@ -86,14 +86,6 @@ Draft make_draft(const Request& request, Site& site, const RecordStore& store) {
   return draft;
 }
 
-void check_prerequisites(Site& site, const model::Plan& steps) {
-  const bool needs_tap = std::ranges::any_of(steps, [](const model::Step& step) {
-    const auto* create = std::get_if<model::CreateLink>(&step);
-    return create != nullptr && create->link.tap.has_value();
-  });
-  site.kernel.check_prerequisites(needs_tap);
-}
-
 void converge_to(const NetState& wanted, const Record& record, Site& site, const Progress& progress) {
   const model::Ownership ownership = ownership_of(record);
   site.converge(model::diff(site.observe(wanted), wanted, ownership), wanted, ownership, progress);
@@ -122,10 +114,11 @@ Attachment attach(const Request& request, const Place& place, const Progress& pr
     Site site(place, Site::Use::change);
     const RecordStore store(place.state_dir, RecordStore::Missing::create);
     const Draft draft = make_draft(request, site, store);
-    Attachment result{.record = draft.record, .notes = draft.notes, .steps = draft.steps};
+    const bool created = !draft.former || draft.former->phase != Phase::attached;
+    Attachment result{.record = draft.record, .notes = draft.notes, .created = created, .steps = draft.steps};
     if (draft.steps.empty() && draft.former == draft.record) return result;
 
-    check_prerequisites(site, draft.steps);
+    site.kernel.check_prerequisites(draft.steps);
     Record unfinished = draft.record;
     unfinished.phase = Phase::attaching;
     store.save(unfinished);
@@ -151,8 +144,11 @@ Attachment plan(const Request& request, const Place& place) {
     Site site(place, Site::Use::look);
     const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
     Draft draft = make_draft(request, site, store);
-    return Attachment{
-        .record = std::move(draft.record), .notes = std::move(draft.notes), .steps = std::move(draft.steps)};
+    const bool created = !draft.former || draft.former->phase != Phase::attached;
+    return Attachment{.record = std::move(draft.record),
+                      .notes = std::move(draft.notes),
+                      .created = created,
+                      .steps = std::move(draft.steps)};
   });
 }
 

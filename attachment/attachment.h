@@ -46,6 +46,7 @@ using Progress = std::function<void(const model::Step&)>;
 struct Attachment {
   bindings::Record record;         ///< id, binding, tap, guest NIC, leases
   std::vector<std::string> notes;  ///< for people: what was chosen, clamped or left out
+  bool created = false;            ///< there was no complete attachment before
   model::Plan steps;               ///< what was done (attach) or would be (plan); empty: it was all there
 };
 
@@ -68,6 +69,8 @@ struct Status {
   bindings::Record record;
   std::string damage;        ///< why the record cannot be read, of which then only the id is known
   bool netns_alive = false;  ///< its path still leads to the namespace of the record
+  /// Its path was that of a process: when it leads elsewhere, the namespace may be there all the same.
+  bool netns_of_process = false;
   std::optional<kernel::LinkStats> tap;  ///< counters as the namespace sees them: rx is what the guest sent
 };
 

@@ -17,6 +17,10 @@ namespace {
 /// Far beyond any real one; a pod may mount what it likes there.
 constexpr std::size_t max_bytes = std::size_t{1} << 20U;
 
+std::string no_dns(const std::string& path, int error_number) {
+  return fmt::format("The guest gets no DNS servers: reading '{}': {}.", path, describe_errno(error_number));
+}
+
 }  // namespace
 
 GuestDns read_guest_dns(const std::string& path) {
@@ -24,8 +28,9 @@ GuestDns read_guest_dns(const std::string& path) {
   // Non-blocking: a FIFO in its place must not hold us up.
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!fd.valid()) {
-    if (errno != ENOENT) throw Error(fmt::format("opening '{}'", path), errno);
-    result.notes.push_back(fmt::format("The guest gets no DNS servers: there is no '{}'.", path));
+    result.notes.push_back(errno == ENOENT
+                               ? fmt::format("The guest gets no DNS servers: there is no '{}'.", path)
+                               : no_dns(path, errno));
     return result;
   }
   std::string text;
@@ -34,7 +39,10 @@ GuestDns read_guest_dns(const std::string& path) {
   while (text.size() < max_bytes && (size = ::read(fd.get(), chunk.data(), chunk.size())) > 0) {
     text.append(chunk.data(), static_cast<std::size_t>(size));
   }
-  if (size < 0) throw Error(fmt::format("reading '{}'", path), errno);
+  if (size < 0) {
+    result.notes.push_back(no_dns(path, errno));
+    return result;
+  }
 
   dhcp::ResolvConf parsed = dhcp::parse_resolv_conf(text);
   for (const std::string& warning : parsed.warnings)

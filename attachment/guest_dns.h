@@ -14,8 +14,8 @@ struct GuestDns {
 };
 
 /// Reads a resolv.conf. What is malformed is left out with a note, as are loopback servers: the guest's
-/// loopback is another. A file that is not there gives no DNS and a note; one that cannot be read is an
-/// Error.
+/// loopback is another. A file that is not there or cannot be read gives no DNS and a note: DNS must not cost
+/// the guest its network.
 GuestDns read_guest_dns(const std::string& path);
 
 }  // namespace podnic

@@ -21,7 +21,12 @@ Record require_record(const RecordStore& store, const std::string& id, const Sit
 
 /// The namespace of an attachment that was found or made at that place.
 kernel::Netns open_home(const Record& record, const Place& place) {
-  return kernel::Netns::open(place.netns.empty() ? record.netns_path : place.netns);
+  kernel::Netns netns = kernel::Netns::open(place.netns.empty() ? record.netns_path : place.netns);
+  if (netns.identity() == record.netns) return netns;
+  // Its path leads elsewhere since it was looked up: a process number that is used again, a file that was
+  // replaced.
+  throw Error(fmt::format("'{}' is not the namespace of attachment '{}' any more", netns.path(), record.id),
+              0, ErrorKind::conflict);
 }
 
 }  // namespace
@@ -73,6 +78,7 @@ std::vector<Status> show(const Place& place, bool everywhere) {
     }
     const Place home{.netns = only ? place.netns : status.record.netns_path, .state_dir = place.state_dir};
     status.netns_alive = only || is_alive(status.record);
+    status.netns_of_process = is_known_by_process(status.record);
     if (status.netns_alive) {
       const auto stats = Site(home, Site::Use::look).kernel.link_stats();
       if (const auto tap = stats.find(status.record.guest.tap); tap != stats.end()) status.tap = tap->second;

@@ -67,14 +67,30 @@ bool is_alive(const bindings::Record& record) {
   }
 }
 
+bool is_known_by_process(const bindings::Record& record) {
+  return record.netns_path.starts_with("/proc/");
+}
+
 std::optional<bindings::Record> load_record(const RecordStore& store, const std::string& id,
                                             const Site& site) {
   std::optional<bindings::Record> record = store.load(id);
   if (!record || record->netns == site.identity) return record;
+  // Of all namespaces that are there only one has this inode: that of the record has gone.
+  const bool inode_was_used_again =
+      record->netns.device == site.identity.device && record->netns.inode == site.identity.inode;
+  if (inode_was_used_again) return std::nullopt;
   if (is_alive(*record)) {
     throw Error(fmt::format("id '{}' is in use for the namespace '{}'", id, record->netns_path), 0,
                 ErrorKind::conflict)
         .hint("Give this attachment another one with --id, or detach that one first.");
+  }
+  if (is_known_by_process(*record)) {
+    throw Error(fmt::format("id '{}' is in use for a namespace that was '{}' to the process that attached it",
+                            id, record->netns_path),
+                0, ErrorKind::conflict)
+        .hint(fmt::format(
+            "Run podnic in that namespace, or name it with --netns. When it has gone, remove '{}/{}.json'.",
+            store.path(), id));
   }
   return std::nullopt;
 }

@@ -45,6 +45,10 @@ std::optional<bindings::Record> load_record(const RecordStore& store, const std:
 /// True when the record's path still leads to the record's namespace.
 bool is_alive(const bindings::Record& record);
 
+/// True when the record's path is that of a process (/proc/self/ns/net, /proc/PID/ns/net): to another
+/// process, or when that one has ended, it says nothing of whether the namespace is still there.
+bool is_known_by_process(const bindings::Record& record);
+
 /// What an attachment may delete: tagged objects, and, until it is complete, links that it has created but
 /// may not have come to tag.
 model::Ownership ownership_of(const bindings::Record& record);

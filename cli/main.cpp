@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -62,7 +63,10 @@ int detach_command(const Invocation& invocation) {
   if (invocation.output == Output::json) {
     print(fmt::format("{{\"detached\": {}}}\n", found));
   } else if (!found) {
-    print("nothing was attached\n");
+    const std::string& netns = invocation.place.netns;
+    const bool gone = !netns.empty() && !std::filesystem::exists(netns);
+    print(gone ? fmt::format("nothing was attached: there is no namespace '{}'\n", netns)
+               : std::string("nothing was attached\n"));
   }
   return exit_done;
 }
@@ -74,7 +78,12 @@ int check_command(const Invocation& invocation) {
 }
 
 int show_command(const Invocation& invocation) {
-  const std::vector<Status> all = show(invocation.place, !invocation.place_given);
+  std::vector<Status> all = show(invocation.place, !invocation.place_given);
+  std::erase_if(all, [&](const Status& status) {
+    const Target& wanted = invocation.target;
+    return (!wanted.id.empty() && status.record.id != wanted.id) ||
+           (invocation.interface_given && status.record.request.interface != wanted.interface);
+  });
   print(invocation.output == Output::json ? status_json(all) : status_text(all));
   return exit_done;
 }

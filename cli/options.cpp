@@ -1,5 +1,6 @@
 #include "cli/options.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <unistd.h>
@@ -117,13 +118,23 @@ po::options_description own_flags(std::string_view command) {
   return flags;
 }
 
+/// 65,535 ports of the longest form are below 2 MiB.
+constexpr std::size_t max_config_bytes = std::size_t{16} << 20U;
+
 std::string read_config(const std::string& path) {
-  if (path == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
-  std::ifstream file(path);
-  if (!file) throw Error(fmt::format("opening configuration '{}'", path), errno);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
+  std::ifstream file;
+  if (path != "-") {
+    file.open(path);
+    if (!file) throw Error("opening it", errno);
+  }
+  std::istream& in = path == "-" ? std::cin : file;
+  std::string text;
+  std::array<char, 65536> chunk{};
+  while (in.read(chunk.data(), chunk.size()) || in.gcount() > 0) {
+    text.append(chunk.data(), static_cast<std::size_t>(in.gcount()));
+    if (text.size() > max_config_bytes) refuse("it is too large to be a request");
+  }
+  return text;
 }
 
 template <typename T>
@@ -304,9 +315,14 @@ Invocation parse_arguments(const std::vector<std::string>& arguments) {
   flags.take<std::string>("id", invocation.request.id);
   read_request(flags, invocation.request);
   bindings::validate(invocation.request);
+  invocation.interface_given = invocation.request.interface != bindings::Request{}.interface ||
+                               flags.get<std::string>("interface").has_value();
   invocation.target = {.id = invocation.request.id, .interface = invocation.request.interface};
 
   flags.take<int>("ready-fd", invocation.ready_fd);
+  if (invocation.ready_fd != -1 && ::fcntl(invocation.ready_fd, F_GETFD) < 0) {
+    refuse(fmt::format("--ready-fd {}: no such descriptor is open", invocation.ready_fd));
+  }
   if (const auto user = flags.get<std::string>("user")) invocation.sandbox.user = dhcp::find_user(*user);
   if (const auto vmm = flags.get<std::string>("vmm")) {
     if (*vmm != "qemu" && *vmm != "none") refuse("--vmm must be qemu or none");

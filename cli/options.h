@@ -20,7 +20,8 @@ struct Invocation {
   bindings::Request request;  ///< --config with the flags over it
   Place place;
   Target target;
-  bool place_given = false;  ///< --netns or --pid
+  bool place_given = false;      ///< --netns or --pid
+  bool interface_given = false;  ///< --interface, or in --config
   Output output = Output::text;
   bool output_given = false;
 

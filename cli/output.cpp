@@ -63,7 +63,8 @@ std::string record_text(const Record& record) {
 
 std::string_view state_of(const Status& status) {
   if (!status.damage.empty()) return "damaged";
-  return status.netns_alive ? name_of(status.record.phase) : "namespace gone";
+  if (status.netns_alive) return name_of(status.record.phase);
+  return status.netns_of_process ? "namespace not found" : "namespace gone";
 }
 
 }  // namespace

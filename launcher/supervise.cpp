@@ -4,13 +4,18 @@
 #include <fmt/ranges.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstdlib>
+#include <iterator>
 #include <memory>
 
 #include "launcher/address_service.h"
@@ -29,6 +34,9 @@ constexpr int max_service_restarts = 5;
 class Signals {
  public:
   Signals() {
+    // A parent that ignores it passes that on, and the kernel reaps children itself then: none could be
+    // waited for.
+    ::signal(SIGCHLD, SIG_DFL);
     sigset_t set;
     ::sigemptyset(&set);
     ::sigaddset(&set, SIGCHLD);
@@ -127,9 +135,35 @@ class Vm {
   pid_t pid_ = -1;
 };
 
+/// Keeps a second `podnic run` off the same pod NIC, which would serve the same guest and detach it in the
+/// end: a socket with an abstract name (unix(7)), of which each network namespace has its own. It goes with
+/// this process.
+UniqueFd claim(const Place& place, const std::string& interface) {
+  const std::string action = fmt::format("running a VM on '{}'", interface);
+  UniqueFd socket;
+  const auto netns = place.netns.empty() ? kernel::Netns::current() : kernel::Netns::open(place.netns);
+  netns.run([&] {
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    const std::string text = "podnic-run:" + interface;  // at most 26 bytes
+    std::ranges::copy(text, std::next(std::begin(name.sun_path)));
+    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
+    socket.reset(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (!socket.valid()) throw Error(action, errno);
+    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&name), size) == 0) return;
+    if (errno != EADDRINUSE) throw Error(action, errno);
+    throw Error(action + ": another 'podnic run' does that already", 0, ErrorKind::conflict)
+        .hint("A pod NIC carries one guest. Has its VM ended, and its 'podnic run' not yet?");
+  });
+  return socket;
+}
+
+/// What this run has attached goes with it, also when it fails. An attachment that was there already goes
+/// only when its VM has run.
 class DetachAtEnd {
  public:
-  DetachAtEnd(Target target, Place place) : target_(std::move(target)), place_(std::move(place)) {}
+  DetachAtEnd(Target target, Place place, bool created)
+      : target_(std::move(target)), place_(std::move(place)), done_(!created) {}
   DetachAtEnd(const DetachAtEnd&) = delete;
   DetachAtEnd& operator=(const DetachAtEnd&) = delete;
   ~DetachAtEnd() {
@@ -148,7 +182,7 @@ class DetachAtEnd {
  private:
   Target target_;
   Place place_;
-  bool done_ = false;
+  bool done_;
 };
 
 int wait_for(Vm& vm, const Signals& signals, std::unique_ptr<ServiceProcess>& service,
@@ -170,9 +204,11 @@ int wait_for(Vm& vm, const Signals& signals, std::unique_ptr<ServiceProcess>& se
 
 int run(const RunOptions& options) {
   const Signals signals;
+  const UniqueFd claimed = claim(options.place, options.request.interface);
   const Attachment attachment = attach(options.request, options.place);
   const bindings::Record& record = attachment.record;
-  DetachAtEnd cleanup({.id = record.id, .interface = record.request.interface}, options.place);
+  DetachAtEnd cleanup({.id = record.id, .interface = record.request.interface}, options.place,
+                      attachment.created);
   for (const std::string& note : attachment.notes) options.report(note);
   if (options.attached) options.attached(attachment);
 
@@ -187,7 +223,12 @@ int run(const RunOptions& options) {
       return;
     }
     options.report("The address service has died and is started again.");
-    service = std::make_unique<ServiceProcess>(record, sockets, options.sandbox);
+    try {
+      service = std::make_unique<ServiceProcess>(record, sockets, options.sandbox);
+    } catch (const Error& error) {
+      // The VM has its address; it must not go down with the service.
+      options.report(fmt::format("The guest will not be able to renew its lease: {}.", error.what()));
+    }
   };
 
   int status = 0;

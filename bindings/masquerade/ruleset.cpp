@@ -13,6 +13,9 @@ namespace {
 using namespace model::nft;
 
 const IpAddress loopback4 = IpAddress::v4(127, 0, 0, 1);
+/// All that begins with fe80::/10 begins with fe80::/64 (RFC 4291 section 2.5.6).
+const IpPrefix link_local_net6 = {IpAddress::v6({0xfe, 0x80}), 64};
+constexpr std::uint16_t dhcp4_server = 67;  // RFC 2131 section 4.1
 const IpPrefix loopback_net4{IpAddress::v4(127, 0, 0, 0), 8};
 
 std::string pod_set(Family family) {
@@ -95,12 +98,20 @@ struct Builder {
 
   void guard() {
     Chain guard{.name = "guard", .hook = Hook{"filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW}};
+    guard.rules.push_back(rule({iifname_is_not(nat.guest_device), accept()}));
     if (nat.v4) {
-      guard.rules.push_back(
-          rule({iifname(nat.guest_device), saddr_within(loopback_net4), counter(), drop()}));
-      guard.rules.push_back(
-          rule({iifname(nat.guest_device), daddr_within(loopback_net4), counter(), drop()}));
+      // route_localnet lets them in otherwise.
+      guard.rules.push_back(rule({daddr_within(loopback_net4), counter(), drop()}));
+      guard.rules.push_back(rule({saddr(nat.v4->guest), accept()}));
+      guard.rules.push_back(rule({saddr(IpAddress{}), dport(IPPROTO_UDP, dhcp4_server), accept()}));
     }
+    if (nat.v6) {
+      guard.rules.push_back(rule({saddr(nat.v6->guest), accept()}));
+      guard.rules.push_back(rule({saddr_within(link_local_net6), accept()}));
+      // Router solicitations, multicast reports and the detection of duplicates begin without an address.
+      guard.rules.push_back(rule({saddr(IpAddress::v6({})), accept()}));
+    }
+    guard.rules.push_back(rule({counter(), drop()}));
     table.chains.push_back(std::move(guard));
   }
 
@@ -120,15 +131,23 @@ struct Builder {
     table.chains.push_back(std::move(output));
   }
 
+  /// What has no connection is translated by nobody: it would carry the guest's own address into the pod's
+  /// network, or a neighbour's packet to the guest.
   void forward() {
     Chain forward{.name = "forward", .hook = Hook{"filter", NF_INET_FORWARD, NF_IP_PRI_FILTER}};
+    forward.rules.push_back(rule({oifname(nat.guest_device), has_no_connection(), counter(), drop()}));
     forward.rules.push_back(
         rule({oifname(nat.guest_device), state_is_new(), is_not_dnated(), counter(), drop()}));
-    for (const NatFamily* family : families()) {
-      forward.rules.push_back(
-          rule({iifname(nat.guest_device), saddr_is_not(family->guest), counter(), drop()}));
-    }
+    forward.rules.push_back(rule({iifname(nat.guest_device), has_no_connection(), counter(), drop()}));
     table.chains.push_back(std::move(forward));
+  }
+
+  /// The pod would believe an ICMP error about any of its own connections. (Neighbour discovery is
+  /// untracked.)
+  void input() {
+    Chain input{.name = "input", .hook = Hook{"filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER}};
+    input.rules.push_back(rule({iifname(nat.guest_device), state_is_invalid(), counter(), drop()}));
+    table.chains.push_back(std::move(input));
   }
 
   void postrouting() {
@@ -155,6 +174,7 @@ model::nft::Table ruleset(const Nat& nat) {
   builder.redirect_to_inbound();
   builder.inbound();
   builder.forward();
+  builder.input();
   builder.postrouting();
   std::ranges::sort(builder.table.sets, {}, &Set::name);
   std::ranges::sort(builder.table.chains, {}, &Chain::name);

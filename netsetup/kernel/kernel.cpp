@@ -119,10 +119,15 @@ std::map<std::string, LinkStats> Kernel::link_stats() {
   return rtnetlink::link_stats(*impl_->route);
 }
 
-void Kernel::check_prerequisites(bool needs_tap) {
+void Kernel::check_prerequisites(const model::Plan& plan) {
   if (const auto refusal = rtnetlink::ask_for_net_admin(*impl_->route))
     throw refusal->error("asking for the right to change the network namespace");
-  if (needs_tap) check_tun_device();
+  for (const model::Step& step : plan) {
+    const auto* create = std::get_if<model::CreateLink>(&step);
+    if (create != nullptr && create->link.tap) check_tun_device();
+    if (const auto* set = std::get_if<model::SetSysctl>(&step))
+      impl_->worker.run([&] { check_sysctl(model::describe(step), set->key, set->value); });
+  }
 }
 
 std::vector<UniqueFd> Kernel::open_tap_queues(const std::string& name, const model::TapOptions& options,

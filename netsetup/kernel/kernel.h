@@ -50,9 +50,10 @@ class Kernel {
   [[nodiscard]] std::vector<std::string> tables_of(const std::string& tag);
   [[nodiscard]] std::map<std::string, LinkStats> link_stats();
 
-  /// What must hold before the first change can succeed, each with its own sentence: CAP_NET_ADMIN over the
-  /// namespace, and, where a tap is to be created, a usable /dev/net/tun.
-  void check_prerequisites(bool needs_tap);
+  /// What must hold before the first step of the plan can succeed, each with its own sentence: CAP_NET_ADMIN
+  /// over the namespace; where a tap is to be created, a usable /dev/net/tun; where a sysctl would have to
+  /// change, a writable /proc/sys.
+  void check_prerequisites(const model::Plan& plan);
 
   /// Opens `count` queues of an existing tap, close-on-exec, for a VM to inherit.
   [[nodiscard]] std::vector<UniqueFd> open_tap_queues(const std::string& name,

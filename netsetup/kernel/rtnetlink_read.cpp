@@ -155,7 +155,8 @@ std::optional<IpAddress> address_in(ByteView payload) {
 void read_route(std::vector<FoundRoute>& routes, const nlmsghdr& message) {
   if (message.nlmsg_type != RTM_NEWROUTE) return;
   const auto header = header_of<rtmsg>(message);
-  if (header.rtm_table != RT_TABLE_MAIN || (header.rtm_flags & RTM_F_CLONED) != 0) return;
+  // "local" has the addresses and what the kernel makes of them.
+  if (header.rtm_table == RT_TABLE_LOCAL || (header.rtm_flags & RTM_F_CLONED) != 0) return;
   FoundRoute found;
   found.route.destination.length = header.rtm_dst_len;
   if (header.rtm_family == AF_INET6) found.route.destination.address = IpAddress::v6({});
@@ -195,7 +196,6 @@ Message link_request(std::uint32_t filter) {
 std::vector<FoundRoute> routes_of(NetlinkSocket& socket, std::uint8_t family) {
   rtmsg header{};
   header.rtm_family = family;
-  header.rtm_table = RT_TABLE_MAIN;
   Message request(RTM_GETROUTE, NLM_F_DUMP, header);
   auto routes = socket.dump<std::vector<FoundRoute>>(request, read_route);
   if (routes) return std::move(*routes);

@@ -2,11 +2,14 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <string_view>
 
+#include "netsetup/model/converge.h"
 #include "netsetup/types/error.h"
 #include "netsetup/types/unique_fd.h"
 
@@ -22,6 +25,29 @@ std::string path_of(const std::string& action, const std::string& key) {
                      key.find('\0') == std::string::npos;
   if (!stays) throw Error(action + ": not a path below net/", 0, ErrorKind::bad_request);
   return "/proc/sys/" + key;
+}
+
+/// The key that a link which is yet to be made takes its value from; the key itself where there is no such.
+std::string default_of(const std::string& key) {
+  const std::string link = model::link_of_sysctl(key);
+  if (link.empty()) return key;
+  std::string other = key;
+  return other.replace(other.find(link, key.find("/conf/")), link.size(), "default");
+}
+
+/// As securityContext.sysctls and the sysctl command name it.
+std::string dotted(std::string key) {
+  std::ranges::replace(key, '/', '.');
+  return key;
+}
+
+std::string hint_for_read_only(const std::string& key, const std::string& value) {
+  const bool exists = ::access(("/proc/sys/" + key).c_str(), F_OK) == 0;
+  return fmt::format(
+      "/proc/sys is read-only here: run podnic where it is writable, or have the pod's "
+      "securityContext.sysctls "
+      "set {} to {}.",
+      dotted(exists ? key : default_of(key)), value);
 }
 
 UniqueFd open_file(const std::string& path, int flags) {
@@ -50,6 +76,16 @@ std::optional<std::string> read_sysctl(const std::string& key) {
   return value;
 }
 
+void check_sysctl(const std::string& action, const std::string& key, const std::string& value) {
+  const std::string path = path_of(action, key);
+  const bool exists = ::access(path.c_str(), F_OK) == 0;
+  const std::string source = exists ? key : default_of(key);
+  // Root may write whatever the mode says: only a read-only mount is in the way.
+  if (::access(path_of(action, source).c_str(), W_OK) == 0 || errno != EROFS) return;
+  if (!exists && read_sysctl(source) == value) return;
+  throw Error(action, EROFS).hint(hint_for_read_only(key, value));
+}
+
 void write_sysctl(const std::string& action, const std::string& key, const std::string& value) {
   const UniqueFd file = open_file(path_of(action, key), O_WRONLY);
   const bool written =
@@ -58,11 +94,7 @@ void write_sysctl(const std::string& action, const std::string& key, const std::
   Error error(action, errno);
   // Nothing has to be written that is there already: a new link's sysctls come from "default".
   if (read_sysctl(key) == value) return;
-  if (error.error_number() == EROFS)
-    error.hint(
-        fmt::format("/proc/sys is read-only here: run podnic where it is writable, or have the pod's "
-                    "securityContext.sysctls set {} to {}.",
-                    key, value));
+  if (error.error_number() == EROFS) error.hint(hint_for_read_only(key, value));
   if (error.error_number() == EACCES || error.error_number() == EPERM)
     error.hint("This needs root of the user namespace that owns the network namespace.");
   throw error;

@@ -51,7 +51,7 @@ struct Link {
   friend bool operator==(const Link&, const Link&) = default;
 };
 
-/// A unicast route of the main table as far as a binding needs to know it.
+/// A route of any table but "local", as far as a binding needs to know it.
 struct Route {
   IpPrefix destination;  ///< length 0: the default route
   std::optional<IpAddress> gateway;

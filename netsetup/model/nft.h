@@ -196,6 +196,7 @@ struct Fragment {
 Rule rule(std::initializer_list<Fragment> fragments);
 
 Fragment iifname(std::string_view name);
+Fragment iifname_is_not(std::string_view name);
 Fragment oifname(std::string_view name);
 Fragment oifname_is_not(std::string_view name);
 Fragment family_is(Family family);
@@ -203,15 +204,18 @@ Fragment protocol_is(std::uint8_t protocol);                     ///< IPPROTO_TC
 Fragment proto_dport_in(std::string_view set);                   ///< of DataType::proto_service
 Fragment dport_in(std::uint8_t protocol, std::string_view set);  ///< matches the protocol too
 Fragment saddr(const IpAddress& address);                        ///< matches the family too, as do all below
-Fragment saddr_is_not(const IpAddress& address);
 Fragment daddr(const IpAddress& address);
 /// The prefix length must be whole bytes.
 Fragment saddr_within(const IpPrefix& prefix);
 Fragment daddr_within(const IpPrefix& prefix);
 Fragment daddr_in(Family family, std::string_view set);
+Fragment dport(std::uint8_t protocol, std::uint16_t port);  ///< matches the protocol too
 Fragment state_is_new();
+Fragment state_is_invalid();   ///< conntrack can make nothing of it; NAT passes it over
+Fragment has_no_connection();  ///< the same, or it was not asked at all
 Fragment is_not_dnated();
 Fragment counter();
+Fragment accept();
 Fragment drop();
 Fragment jump(std::string_view chain);
 Fragment go_to(std::string_view chain);

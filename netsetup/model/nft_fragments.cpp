@@ -70,6 +70,13 @@ Payload address_field(Family family, bool source, std::uint32_t length) {
   return {NFT_PAYLOAD_NETWORK_HEADER, offset, length, reg1};
 }
 
+/// Any of these NF_CT_STATE_* bits.
+Fragment state_is_one_of(std::uint32_t bits, const std::string& names) {
+  return {{Ct{NFT_CT_STATE, reg1}, Bitwise{reg1, reg1, host_u32(bits), host_u32(0)},
+           Cmp{NFT_CMP_NEQ, reg1, host_u32(0)}},
+          "ct state " + names};
+}
+
 Fragment compare_address(const IpAddress& address, bool source, std::uint32_t op = NFT_CMP_EQ) {
   const std::string text = ip_keyword(address.family()) + (source ? " saddr " : " daddr ") +
                            (op == NFT_CMP_NEQ ? "!= " : "") + address.to_string();
@@ -135,6 +142,10 @@ Fragment iifname(std::string_view name) {
   return interface_match(NFT_META_IIFNAME, NFT_CMP_EQ, name, "iifname ");
 }
 
+Fragment iifname_is_not(std::string_view name) {
+  return interface_match(NFT_META_IIFNAME, NFT_CMP_NEQ, name, "iifname != ");
+}
+
 Fragment oifname(std::string_view name) {
   return interface_match(NFT_META_OIFNAME, NFT_CMP_EQ, name, "oifname ");
 }
@@ -174,10 +185,6 @@ Fragment saddr(const IpAddress& address) {
   return compare_address(address, true);
 }
 
-Fragment saddr_is_not(const IpAddress& address) {
-  return compare_address(address, true, NFT_CMP_NEQ);
-}
-
 Fragment daddr(const IpAddress& address) {
   return compare_address(address, false);
 }
@@ -196,12 +203,23 @@ Fragment daddr_in(Family family, std::string_view set) {
                                                 ip_keyword(family) + " daddr @" + std::string(set)};
 }
 
+Fragment dport(std::uint8_t protocol, std::uint16_t port) {
+  return silently(protocol_is(protocol)) +
+         Fragment{{Payload{NFT_PAYLOAD_TRANSPORT_HEADER, destination_port, 2, reg1},
+                   Cmp{NFT_CMP_EQ, reg1, value_of_port(port)}},
+                  std::string(protocol_name(protocol)) + " dport " + std::to_string(port)};
+}
+
 Fragment state_is_new() {
-  // NF_CT_STATE_BIT(IP_CT_NEW) of net/netfilter/nf_conntrack.h: 1 << (IP_CT_NEW + 1).
-  const std::uint32_t bit = 1U << (IP_CT_NEW + 1U);
-  return {{Ct{NFT_CT_STATE, reg1}, Bitwise{reg1, reg1, host_u32(bit), host_u32(0)},
-           Cmp{NFT_CMP_NEQ, reg1, host_u32(0)}},
-          "ct state new"};
+  return state_is_one_of(NF_CT_STATE_BIT(IP_CT_NEW), "new");
+}
+
+Fragment state_is_invalid() {
+  return state_is_one_of(NF_CT_STATE_INVALID_BIT, "invalid");
+}
+
+Fragment has_no_connection() {
+  return state_is_one_of(NF_CT_STATE_INVALID_BIT | NF_CT_STATE_UNTRACKED_BIT, "invalid,untracked");
 }
 
 Fragment is_not_dnated() {
@@ -212,6 +230,10 @@ Fragment is_not_dnated() {
 
 Fragment counter() {
   return {{Counter{}}, "counter packets 0 bytes 0"};
+}
+
+Fragment accept() {
+  return verdict(NF_ACCEPT, "", "accept");
 }
 
 Fragment drop() {

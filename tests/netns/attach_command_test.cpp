@@ -143,6 +143,49 @@ TEST_F(Command, ErrorsAreAlsoJson) {
   EXPECT_EQ(json::parse(run("fly --output=json").out)["error"]["message"], "there is no command 'fly'");
 }
 
+TEST_F(Command, ShowsWhatIsAskedFor) {
+  ASSERT_EQ(in_pod("attach", "--resolv-conf /nonexistent").status, 0);
+  const auto shown = [&](const std::string& flags) {
+    return json::parse(in_pod("show", "--output json " + flags).out)["attachments"].size();
+  };
+  EXPECT_EQ(shown(""), 1U);
+  EXPECT_EQ(shown("--interface eth0"), 1U);
+  EXPECT_EQ(shown("--interface net1"), 0U);
+  EXPECT_EQ(shown("--id another"), 0U);
+}
+
+TEST_F(Command, BadDescriptorsAndEndlessConfigurationsAreRefused) {
+  EXPECT_EQ(in_pod("serve", "--ready-fd 99").status, 2);
+  const Output endless = in_pod("plan", "--config /dev/zero");
+  EXPECT_EQ(endless.status, 2);
+  EXPECT_THAT(endless.err, HasSubstr("too large"));
+  EXPECT_THAT(run("detach --netns /nonexistent").out, HasSubstr("there is no namespace '/nonexistent'"));
+}
+
+TEST_F(Command, AReadOnlyProcSysIsAnErrorBeforeTheFirstChange) {
+  const Snapshot start = take_snapshot(pod.pod);
+  const auto attach_read_only = [&] {
+    return pod.pod.sh(fmt::format(
+        "unshare --mount sh -c 'mount -o remount,ro,bind /proc/sys 2>/dev/null || mount --bind -o ro "
+        "/proc/sys /proc/sys; exec {} attach --state-dir {} --resolv-conf /nonexistent'",
+        podnic_command(), state));
+  };
+  const Output refused = attach_read_only();
+  EXPECT_EQ(refused.status, 1) << refused.out;
+  EXPECT_THAT(refused.err, HasSubstr("Read-only file system (EROFS)"));
+  EXPECT_THAT(refused.err, HasSubstr("hint: /proc/sys is read-only here"));
+  EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+  EXPECT_THAT(files_in(state), IsEmpty());
+  // What the pod can be given beforehand is enough.
+  pod.pod.must(
+      "cd /proc/sys/net; echo 1 > ipv6/conf/all/forwarding; echo 0 > ipv6/conf/default/accept_ra;"
+      "for l in default eth0; do echo 1 > ipv4/conf/$l/forwarding; done; echo 1 > "
+      "ipv4/conf/default/route_localnet");
+  const Output attached = attach_read_only();
+  EXPECT_EQ(attached.status, 0) << attached.err;
+  EXPECT_EQ(in_pod("check").status, 0);
+}
+
 TEST_F(Command, EveryCommandHasHelp) {
   EXPECT_EQ(run("--version").out.find("podnic "), 0U);
   EXPECT_THAT(run("--help").out, HasSubstr("attach"));

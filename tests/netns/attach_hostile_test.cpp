@@ -47,6 +47,28 @@ TEST_P(Hostile, UnaskedNeighboursAreNotBelieved) {
   EXPECT_THAT(pod().must("ip neigh"), testing::Not(testing::HasSubstr(liar.to_string())));
 }
 
+/// A router's word on a connection that there is not: the pod would send shorter packets to anyone.
+TEST_P(Hostile, IcmpErrorsAboutNothingAreNotBelieved) {
+  wire({});
+  const Answerer at_pod(pod(), "pod", {5000});
+  const auto believed = [&] {
+    return pod().must("ip route get 198.51.100.9").find("mtu 600") != std::string::npos;
+  };
+  const auto lie = [&] {
+    send_ip(guest->netns, gateway_ip(Family::v4), IPPROTO_ICMP,
+            fragmentation_needed(pod_ip(Family::v4), ip("198.51.100.9"), 600));
+    // Whatever came before this answer has been looked at.
+    EXPECT_EQ(ask(guest->netns, IPPROTO_TCP, gateway_ip(Family::v4), 5000),
+              answer("pod", 5000, guest_ip(Family::v4)));
+  };
+  lie();
+  EXPECT_FALSE(believed());
+  // It is the input chain that holds it back.
+  pod().must("nft flush chain inet podnic-eth0 input");
+  lie();
+  EXPECT_TRUE(believed());
+}
+
 INSTANTIATE_TEST_SUITE_P(Topology, Hostile,
                          testing::Values(bindings::Topology::tap, bindings::Topology::bridge), topology_name);
 

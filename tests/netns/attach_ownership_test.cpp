@@ -255,6 +255,27 @@ TEST_F(Ownership, AnIdInUseElsewhereIsAConflict) {
   EXPECT_TRUE(detach({.id = "pod-7"}, {.netns = {}, .state_dir = state}));
 }
 
+/// /proc/self/ns/net means another namespace in each process: the record says nothing of whether its own is
+/// there.
+TEST_F(Ownership, ARecordThatWasMadeFromWithinIsNotTakenForOneOfAGoneNamespace) {
+  const SpecPod first;
+  const SpecPod second;
+  const Snapshot start = take_snapshot(first.pod);
+  const std::string flags = " --id vm1 --state-dir " + state;
+  first.pod.must(podnic_command() + " attach" + flags);
+  for (const char* command : {" attach", " detach", " check"}) {
+    const Output refused = second.pod.sh(podnic_command() + command + flags);
+    EXPECT_EQ(refused.status, 1) << command;
+    EXPECT_THAT(refused.err, HasSubstr("id 'vm1' is in use for a namespace that was '/proc/self/ns/net'"));
+  }
+  EXPECT_THAT(second.pod.must(podnic_command() + " show --state-dir " + state),
+              HasSubstr("namespace not found"));
+  first.pod.must(podnic_command() + " check" + flags);
+  first.pod.must(podnic_command() + " detach" + flags);
+  EXPECT_EQ(difference(start, take_snapshot(first.pod)), "");
+  EXPECT_THAT(files_in(state), IsEmpty());
+}
+
 TEST_F(Ownership, AStateFolderThatOthersMayWriteToIsRefused) {
   const SpecPod pod;
   std::filesystem::create_directory(state);

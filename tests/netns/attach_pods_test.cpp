@@ -144,6 +144,28 @@ TEST_F(Pods, WithARouteToTheGuestsUsualNetwork) {
           "the guest's network 10.99.0.0/24 overlaps the pod's route 10.0.0.0/8 by 'eth0'");
 }
 
+TEST_F(Pods, WithARouteOfAnotherTableToTheGuestsUsualNetwork) {
+  const SpecPod pod(
+      {.commands = {"ip route add 10.0.2.0/24 dev eth0 table 100; ip rule add lookup 100 prio 100"}});
+  attached(pod, {},
+           [&](const Attachment& made) { EXPECT_EQ(made.record.guest.gateway4, ip("192.168.254.1")); });
+}
+
+/// An offload that is off costs a factor of four.
+TEST_F(Pods, KeepTheirOffloads) {
+  const SpecPod pod;
+  const auto features = [&](const std::string& link) { return pod.pod.must("ethtool -k " + link); };
+  const std::string before = features("eth0");
+  attached(pod, {}, [&](const Attachment& made) {
+    EXPECT_EQ(features("eth0"), before);
+    for (const auto& [name, link] : made.record.desired.links) {
+      if (link->tap) continue;  // a tap's are what the VM asks for
+      for (const char* feature : {"tx-checksumming", "scatter-gather", "tcp-segmentation-offload"})
+        EXPECT_THAT(features(name), HasSubstr(std::string(feature) + ": on")) << name;
+    }
+  });
+}
+
 TEST_F(Pods, WhereAllUsualNetworksAreTakenAreRefused) {
   const SpecPod pod(
       {.commands = {"ip route add 10.0.0.0/8 dev eth0; ip route add 192.168.0.0/16 dev eth0;"

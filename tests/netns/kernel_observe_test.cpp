@@ -83,9 +83,10 @@ TEST(KernelObserve, RoutesOfEveryKind) {
   EXPECT_THAT(routes, Contains(Route{prefix("2001:db8:1::/48"), std::nullopt, "", 1024, false}));
   EXPECT_THAT(routes, Contains(Route{prefix("2001:db8:2::/48"), address("fe80::1"), "eth0", 9, true}));
   EXPECT_THAT(routes, Contains(Route{prefix("10.8.0.0/16"), address("10.244.1.9"), "eth0", 0, false}));
-  for (const Route& route : routes)
-    EXPECT_NE(route.destination, prefix("10.9.0.0/16")) << "not of the main table";
-  EXPECT_EQ(routes.size(), pod.pod.json("ip -j route").size() + pod.pod.json("ip -j -6 route").size());
+  EXPECT_THAT(routes, Contains(Route{prefix("10.9.0.0/16"), address("10.244.1.1"), "eth0", 0, false}))
+      << "of table 77";
+  EXPECT_EQ(routes.size(), pod.pod.json("ip -j route").size() + pod.pod.json("ip -j -6 route").size() + 1)
+      << "and none of table local";
 }
 
 TEST(KernelObserve, AnEmptyNamespaceHasNoRoutes) {
@@ -195,17 +196,19 @@ TEST(KernelSysctl, ReadOnlyIsAnErrorWithAWayOutOnlyWhenWritten) {
   EXPECT_THAT(error.hint_text(), HasSubstr("securityContext.sysctls"));
 }
 
+const model::Plan tap_plan{model::CreateLink{"t0", {.kind = "tun", .mtu = 1500, .tap = model::TapOptions{}}}};
+
 TEST(KernelPrerequisites, HoldHere) {
   const TestNetns netns;
-  Kernel(netns.netns()).check_prerequisites(true);
+  Kernel(netns.netns()).check_prerequisites(tap_plan);
 }
 
 TEST(KernelPrerequisites, EveryUnusableTunDeviceHasItsSentence) {
   const TestNetns netns;
   Kernel kernel(netns.netns());
   const auto check = [&] {
-    const Error checked = error_of([&] { kernel.check_prerequisites(true); });
-    kernel.check_prerequisites(false);
+    const Error checked = error_of([&] { kernel.check_prerequisites(tap_plan); });
+    kernel.check_prerequisites({});
     model::Link tap{.kind = "tun", .mtu = 1500, .tap = model::TapOptions{}};
     const Error created = error_of([&] { kernel.apply(model::CreateLink{"t0", tap}); });
     EXPECT_TRUE(std::string(created.what()).starts_with("creating tap 't0': ")) << created.what();
@@ -237,7 +240,7 @@ TEST(KernelPrerequisites, EveryUnusableTunDeviceHasItsSentence) {
     ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&name), sizeof(name)), 0);
     EXPECT_THAT(check().hint_text(), HasSubstr("CONFIG_TUN"));
   }
-  kernel.check_prerequisites(true);
+  kernel.check_prerequisites(tap_plan);
 }
 
 TEST(KernelPrerequisites, WithoutNetAdminEverythingSaysSo) {
@@ -250,7 +253,7 @@ TEST(KernelPrerequisites, WithoutNetAdminEverythingSaysSo) {
       EXPECT_EQ(error.error_number(), EPERM) << error.what();
       EXPECT_THAT(error.hint_text(), HasSubstr("CAP_NET_ADMIN")) << error.what();
     };
-    check(error_of([&] { kernel.check_prerequisites(false); }));
+    check(error_of([&] { kernel.check_prerequisites({}); }));
     check(error_of([&] { kernel.apply(model::CreateLink{"br0", link}); }));
     check(error_of([&] { kernel.apply(model::CreateLink{"t0", tap}); }));
     check(error_of([&] { kernel.apply(model::SetLink{.name = "lo", .mtu = 1400}); }));
@@ -261,7 +264,7 @@ TEST(KernelPrerequisites, WithoutNetAdminEverythingSaysSo) {
     check(error_of([&] { (void)kernel.observe({.sysctls = {}, .tables = {"t"}}); }));
     EXPECT_EQ(kernel.observe({}).links.size(), 1U) << "links may be read by anyone";
   });
-  kernel.check_prerequisites(false);
+  kernel.check_prerequisites({});
 }
 
 }  // namespace

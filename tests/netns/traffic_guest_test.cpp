@@ -46,6 +46,24 @@ TEST_P(Outbound, TheGuestIsSeenAsThePod) {
   }
 }
 
+/// NAT passes over what belongs to no connection: it would leave with the guest's own address.
+TEST_P(Outbound, WhatAnswersNothingDoesNotLeave) {
+  wire({});
+  const Answerer at_peer(peer(), "peer", {5000});
+  Capture seen(peer(), "veth0");
+  for (const Family family : both_families) {
+    send_ip(guest->netns, peer_ip(family), icmp(family), echo_reply(family, 79));
+    EXPECT_EQ(ask(guest->netns, IPPROTO_TCP, peer_ip(family), 5000), answer("peer", 5000, pod_ip(family)));
+    EXPECT_FALSE(seen.has_seen([&](const Packet& packet) { return packet.source == guest_ip(family); }));
+  }
+  // It is the forward chain that holds it back.
+  pod().must("nft flush chain inet podnic-eth0 forward");
+  for (const Family family : both_families) {
+    send_ip(guest->netns, peer_ip(family), icmp(family), echo_reply(family, 79));
+    seen.wait_for([&](const Packet& packet) { return packet.source == guest_ip(family); });
+  }
+}
+
 TEST_P(Outbound, ThePodReachesTheGuestOverLoopback) {
   const IpAddress loopback = ip("127.0.0.1");
   wire({"80/tcp", "80/udp", "8080:80/tcp"});
@@ -83,6 +101,17 @@ TEST_P(Outbound, TheGuestReachesItselfAtThePodsAddress) {
     for (const Family family : both_families) {
       for (const std::uint8_t protocol : tcp_and_udp)
         EXPECT_EQ(ask(guest->netns, protocol, pod_ip(family), 80), answer("guest", 80, gateway_ip(family)));
+      if (!all_ports) continue;
+      Capture seen(guest->netns, "eth0");
+      send_ip(guest->netns, pod_ip(family), icmp(family), echo_request(family, 80));
+      send_ip(guest->netns, pod_ip(family), IPPROTO_SCTP,
+              sctp_packet({.source_port = 4001, .destination_port = 7001, .initiate_tag = 1}));
+      for (const std::uint8_t protocol : {icmp(family), std::uint8_t{IPPROTO_SCTP}}) {
+        seen.wait_for([&](const Packet& packet) {
+          return packet.protocol == protocol && packet.source == gateway_ip(family) &&
+                 packet.destination == guest_ip(family);
+        });
+      }
     }
     EXPECT_TRUE(detach({}, place()));
   }
@@ -100,8 +129,8 @@ TEST_P(Outbound, TheGuestReachesThePodsOwnServersAtTheGateway) {
 }
 
 /// route_localnet lets the pod reach the guest from 127.0.0.1; it must not let the guest be, or reach,
-/// 127.0.0.1.
-TEST_P(Outbound, TheGuestCannotSpeakAsOrToThePodsLoopback) {
+/// 127.0.0.1. Nor must it speak as anybody else: the pod's servers may trust a peer's address.
+TEST_P(Outbound, TheGuestSpeaksAsItselfAndNotToThePodsLoopback) {
   wire({});
   UniqueFd socket;
   pod().netns().run(
@@ -127,6 +156,10 @@ TEST_P(Outbound, TheGuestCannotSpeakAsOrToThePodsLoopback) {
     send("10.0.2.2", "127.1.2.3", "to-another");
     send("127.0.0.1", "10.0.2.1", "from-loopback");
     send("127.0.0.1", "127.0.0.1", "from-and-to");
+    send("10.244.1.1", "10.0.2.1", "from-a-peer");
+    send("10.244.1.5", "10.0.2.1", "from-the-pod");
+    send("10.0.2.3", "10.0.2.1", "from-a-neighbour");
+    send("0.0.0.0", "10.0.2.1", "from-nobody");
   };
   attempts();
   send("10.0.2.2", "10.0.2.1", "harmless");

@@ -152,11 +152,32 @@ std::optional<SctpInit> parse_sctp(ByteView packet) {
   return std::ranges::equal(packet.first(32), expected) ? std::optional(init) : std::nullopt;
 }
 
-Bytes echo_request(Family family, std::uint16_t id) {
-  Bytes bytes{
-      family == Family::v4 ? std::uint8_t{ICMP_ECHO} : std::uint8_t{ICMP6_ECHO_REQUEST}, 0, 0, 0, 0, 0, 0, 1};
+namespace {
+
+Bytes echo(Family family, std::uint8_t type4, std::uint8_t type6, std::uint16_t id) {
+  Bytes bytes{family == Family::v4 ? type4 : type6, 0, 0, 0, 0, 0, 0, 1};
   put_u16(bytes, 4, id);
   if (family == Family::v4) put_u16(bytes, 2, checksum_finish(checksum_add(0, bytes)));
+  return bytes;
+}
+
+}  // namespace
+
+Bytes echo_request(Family family, std::uint16_t id) {
+  return echo(family, ICMP_ECHO, ICMP6_ECHO_REQUEST, id);
+}
+
+Bytes echo_reply(Family family, std::uint16_t id) {
+  return echo(family, ICMP_ECHOREPLY, ICMP6_ECHO_REPLY, id);
+}
+
+Bytes fragmentation_needed(const IpAddress& source, const IpAddress& destination, std::uint16_t mtu) {
+  Bytes bytes{ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, 0, 0, 0, 0, 0, 0};
+  put_u16(bytes, 6, mtu);
+  // Of all protocols the kernel takes such a word about an echo reply without asking a socket (icmp_err()).
+  const Bytes quoted = ip_packet(source, destination, IPPROTO_ICMP, echo_reply(Family::v4, 1));
+  bytes.insert(bytes.end(), quoted.begin(), quoted.end());
+  put_u16(bytes, 2, checksum_finish(checksum_add(0, bytes)));
   return bytes;
 }
 

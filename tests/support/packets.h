@@ -35,6 +35,10 @@ std::optional<SctpInit> parse_sctp(ByteView packet);
 
 /// Of either family; the ICMPv6 checksum is the raw socket's to fill in.
 Bytes echo_request(Family family, std::uint16_t id);
+/// The answer to no question: conntrack calls it invalid.
+Bytes echo_reply(Family family, std::uint16_t id);
+/// RFC 792: a router's word that packets from `source` to `destination` must be no longer than `mtu` bytes.
+Bytes fragmentation_needed(const IpAddress& source, const IpAddress& destination, std::uint16_t mtu);
 
 /// RFC 4861 section 4.2: a default router for 1800 s, and, as SLAAC would have it, `prefix` (/64).
 Bytes router_advertisement(const IpAddress& prefix);
