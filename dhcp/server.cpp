@@ -118,8 +118,9 @@ void Server::run(int stop_fd, Farewell farewell) {
   watch(stop_fd, stop_token);
   std::array<epoll_event, 64> events{};
   bool stopping = false;
-  while (!stopping || !due_.empty()) {
+  while (true) {
     run_due();
+    if (stopping && due_.empty()) return;  // every router has said farewell
     const int ready = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout());
     if (ready < 0) {
       if (errno == EINTR) continue;

@@ -18,6 +18,9 @@
 #include <stdexcept>
 #include <system_error>
 #include <type_traits>
+#include <utility>
+
+#include "tests/support/dhcp_packets.h"
 
 namespace podnic::test {
 namespace {
@@ -27,8 +30,8 @@ namespace {
 }
 
 /// The child's life; never returns.
-[[noreturn]] void serve(std::vector<dhcp::Leases> leases, std::vector<dhcp::Sockets> sockets, int stop,
-                        int results) {
+[[noreturn]] void serve(std::vector<dhcp::Leases> leases, std::vector<dhcp::Sockets> sockets,
+                        dhcp::Farewell farewell, int stop, int results) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   try {
     dhcp::Server server;
@@ -38,7 +41,7 @@ namespace {
       ids.push_back(server.add(leases[i], std::move(sockets[i])));
     dhcp::enter_sandbox();
     if (::write(results, "\n", 1) != 1) ::_exit(2);
-    server.run(stop, dhcp::Farewell::omit);
+    server.run(stop, farewell);
     for (const dhcp::Server::Id id : ids) {
       const dhcp::Counters& counters = server.counters(id);
       if (::write(results, &counters, sizeof counters) != sizeof counters) ::_exit(3);
@@ -80,7 +83,8 @@ std::string TemporaryFolder::write(const std::string& name, const std::string& t
   return path;
 }
 
-ServerProcess::ServerProcess(const TestNetns& pod, const std::vector<dhcp::Leases>& leases) {
+ServerProcess::ServerProcess(const TestNetns& pod, const std::vector<dhcp::Leases>& leases,
+                             dhcp::Farewell farewell) {
   std::vector<dhcp::Sockets> sockets;
   pod.netns().run([&] {
     for (const dhcp::Leases& of_one : leases) sockets.push_back(dhcp::open_sockets(of_one));
@@ -92,7 +96,7 @@ ServerProcess::ServerProcess(const TestNetns& pod, const std::vector<dhcp::Lease
   UniqueFd of_child(pipe[1]);
   pid_ = ::fork();
   if (pid_ < 0) fail("fork");
-  if (pid_ == 0) serve(leases, std::move(sockets), stop_.get(), of_child.get());
+  if (pid_ == 0) serve(leases, std::move(sockets), farewell, stop_.get(), of_child.get());
   of_child.reset();
   const std::string first = read_some(results_.get(), 1);
   if (first != "\n")
@@ -122,12 +126,29 @@ std::vector<dhcp::Counters> ServerProcess::stop() {
 
 void add_link(const TestNetns& pod, const TestNetns& guest, const dhcp::Leases& leases,
               const std::string& nic) {
-  const dhcp::Lease4& lease = leases.v4.value();
-  pod.must(
-      fmt::format("ip link add {0} type veth peer name {1} netns {2} && ip addr add {3}/{4} dev {0} && ip "
-                  "link set {0} up",
-                  leases.device, nic, guest.path(), lease.server.to_string(), lease.address.length));
-  guest.must(fmt::format("ip link set {0} address {1} && ip link set {0} up", nic, lease.client.to_string()));
+  const auto& [device, v4, v6, router] = leases;
+  const MacAddress client = v4 ? v4->client : v6 ? v6->client : guest_mac;
+  const bool has_v6 = v6 || router;
+  std::string at_pod =
+      fmt::format("ip link add {} type veth peer name {} netns {} || exit\n", device, nic, guest.path());
+  if (has_v6) at_pod += fmt::format("echo 0 > /proc/sys/net/ipv6/conf/{}/accept_dad\n", device);
+  if (router) at_pod += fmt::format("ip link set {} address {}\n", device, router->mac.to_string());
+  if (v4)
+    at_pod += fmt::format("ip addr add {}/{} dev {}\n", v4->server.to_string(), v4->address.length, device);
+  at_pod += fmt::format("ip link set {} up\n", device);
+  if (router && router->prefix.address.is_v6())
+    at_pod += fmt::format("ip addr add {} dev {} nodad\n", router->prefix.to_string(), device);
+  pod.must(at_pod);
+  if (has_v6) guest.must(fmt::format("echo 0 > /proc/sys/net/ipv6/conf/{}/accept_dad", nic));
+  guest.must(fmt::format("ip link set {0} address {1} && ip link set {0} up", nic, client.to_string()));
+  if (!has_v6) return;
+  // The kernel gives them when it has seen the carrier.
+  for (const auto& [netns, name] : {std::pair(&pod, device), {&guest, nic}}) {
+    EXPECT_TRUE(wait_until([&] {
+      return netns->must(fmt::format("ip -6 -o addr show dev {} scope link -tentative", name)) != "";
+    })) << "no link-local address on "
+        << name;
+  }
 }
 
 ClientScript::ClientScript(const TemporaryFolder& folder) : log_(folder / "events") {
@@ -144,6 +165,12 @@ case "$reason" in
   EXPIRE|FAIL|NAK|STOP|nak|deconfig)
     ip -4 addr flush dev "$interface"
     ip link set "$interface" up ;;
+  BOUND6|RENEW6|REBIND6)
+    [ -z "$new_ip6_address" ] ||
+      ip -6 addr replace "$new_ip6_address/$new_ip6_prefixlen" dev "$interface" nodad ;;
+  DEPREF6|EXPIRE6|RELEASE6|STOP6)
+    [ -z "$cur_ip6_address$old_ip6_address" ] ||
+      ip -6 addr del "${{old_ip6_address:-$cur_ip6_address}}/128" dev "$interface" ;;
 esac
 {{ echo "== $reason"; env; echo "=="; }} >> {}
 )",

@@ -39,7 +39,8 @@ class TemporaryFolder {
 /// when the constructor returns.
 class ServerProcess {
  public:
-  ServerProcess(const TestNetns& pod, const std::vector<dhcp::Leases>& leases);
+  ServerProcess(const TestNetns& pod, const std::vector<dhcp::Leases>& leases,
+                dhcp::Farewell farewell = dhcp::Farewell::omit);
   ~ServerProcess();
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;
@@ -57,7 +58,9 @@ class ServerProcess {
 };
 
 /// A veth whose one end, `device`, is a gateway in the pod, and whose other end is the NIC `nic` of a guest
-/// with the lease's MAC; MTUs of 1500.
+/// with the leases' MAC; MTUs of 1500. A router has its MAC, its link-local address and the one of its
+/// prefix, and a guest of DHCPv6 or of a router a link-local address that can be used; neither waits for
+/// duplicates.
 void add_link(const TestNetns& pod, const TestNetns& guest, const dhcp::Leases& leases,
               const std::string& nic);
 
@@ -76,8 +79,9 @@ class ClientScript {
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::vector<ClientEvent> events() const;
   /// Waits for the event number `nth` of this reason, counted from 1; fails the test at the deadline.
-  [[nodiscard]] ClientEvent wait_for(const std::string& reason, std::size_t nth = 1,
-                                     std::chrono::milliseconds deadline = std::chrono::seconds(30)) const;
+  // NOLINTNEXTLINE(modernize-use-nodiscard): some callers want to wait only
+  ClientEvent wait_for(const std::string& reason, std::size_t nth = 1,
+                       std::chrono::milliseconds deadline = std::chrono::seconds(30)) const;
 
  private:
   std::string log_;

@@ -1,0 +1,169 @@
+// Router Solicitations over real sockets, made by hand, and what the router says to them.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+
+#include "tests/support/dhcp_link.h"
+#include "tests/support/guest_sockets.h"
+#include "tests/support/packets.h"
+#include "tests/support/router_packets.h"
+
+namespace podnic {
+namespace {
+
+using dhcp::RouterSilence;
+using test::guest_mac;
+using test::ip;
+using test::Packet;
+using test::router_solicitation;
+using test::ServerProcess;
+using test::TestNetns;
+using testing::Field;
+
+const IpAddress guest_address = IpAddress::link_local_of(guest_mac);
+const IpAddress all_nodes = ip("ff02::1");
+
+dhcp::Leases example_leases() {
+  return {"gw0", {}, {}, test::example_router()};
+}
+
+bool is_advert(const Packet& packet) {
+  return packet.protocol == IPPROTO_ICMPV6 && packet.payload.size() >= 16 &&
+         packet.payload[0] == dhcp::router_advertisement_type;
+}
+
+/// RFC 4861 section 4.2.
+unsigned router_lifetime(const Packet& advert) {
+  return static_cast<unsigned>(advert.payload.at(6)) << 8U | advert.payload.at(7);
+}
+
+class RouterServerTest : public testing::Test {
+ protected:
+  RouterServerTest() { test::add_link(pod_, guest_, leases_, "eth0"); }
+
+  void solicit(const Bytes& packet) const {
+    test::send_frame(guest_, "eth0",
+                     test::frame(guest_mac, {{0x33, 0x33, 0, 0, 0, 2}}, 0x86dd /* IPv6 */, packet));
+  }
+
+  static bool is_answer(const Packet& packet) {
+    return is_advert(packet) && packet.destination == guest_address;
+  }
+  static std::uint64_t count(const dhcp::Counters& counters, RouterSilence silence) {
+    return counters.router.silent.at(static_cast<std::size_t>(silence));
+  }
+
+  /// Asks until there is an answer: what was sent before has been read then.
+  void expect_answer() {
+    test::Capture capture(guest_, "eth0");
+    EXPECT_TRUE(test::wait_until([&] {
+      solicit(router_solicitation(guest_address));
+      return capture.has_seen(is_answer);
+    })) << "no answer";
+  }
+
+  dhcp::Leases leases_ = example_leases();
+  TestNetns pod_;
+  TestNetns guest_;
+};
+
+TEST_F(RouterServerTest, AnswersTheGuestFromTheRoutersAddress) {
+  ServerProcess server(pod_, {leases_});
+  test::Capture capture(guest_, "eth0");
+  solicit(router_solicitation(guest_address, 255, {1, 1, 2, 0x12, 0x34, 0x56, 0x78, 0x9a}));
+  const auto answer = capture.wait_for(is_answer);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->source, leases_.router->address);
+  EXPECT_EQ(router_lifetime(*answer), 1800U);
+  const auto expected = encode_advertisement(*leases_.router, dhcp::AdvertKind::regular);
+  EXPECT_THAT(Bytes(answer->payload.begin() + 4, answer->payload.end()),  // behind the checksum
+              testing::ElementsAreArray(expected.begin() + 4, expected.end()));
+  const dhcp::Counters counters = server.stop().at(0);
+  EXPECT_THAT(counters.router.silent, testing::Each(0));
+  EXPECT_EQ(counters.router.unicast, counters.router.solicitations);
+}
+
+TEST_F(RouterServerTest, ASourceWithoutAddressIsAnsweredByMulticast) {
+  ServerProcess server(pod_, {leases_});
+  expect_answer();  // after the first, unsolicited one
+  test::Capture capture(guest_, "eth0");
+  solicit(router_solicitation(ip("::")));
+  EXPECT_TRUE(capture.wait_for(
+      [](const Packet& packet) { return is_advert(packet) && packet.destination == all_nodes; }));
+  const dhcp::Counters counters = server.stop().at(0);
+  EXPECT_THAT(counters.router.silent, testing::Each(0));
+  EXPECT_EQ(counters.router.multicast, 2U);
+}
+
+TEST_F(RouterServerTest, AFloodIsAnsweredTenTimes) {
+  ServerProcess server(pod_, {leases_});
+  for (int i = 0; i < 100; ++i) solicit(router_solicitation(guest_address));
+  expect_answer();  // and it is answered again
+  const dhcp::Counters counters = server.stop().at(0);
+  EXPECT_GE(counters.router.unicast, 10U);
+  EXPECT_LE(counters.router.unicast, 20U) << "more than one each second";
+  EXPECT_GE(count(counters, RouterSilence::rate_limited), 80U);
+  EXPECT_EQ(counters.router.solicitations,
+            counters.router.unicast + count(counters, RouterSilence::rate_limited));
+}
+
+TEST_F(RouterServerTest, HostilePacketsAreCountedAndHarmNobody) {
+  ServerProcess server(pod_, {leases_});
+  for (const unsigned hop_limit : {0U, 1U, 64U, 254U})
+    solicit(router_solicitation(guest_address, static_cast<std::uint8_t>(hop_limit)));
+  const std::vector<Bytes> malformed{
+      router_solicitation(ip("::"), 255, {1, 1, 2, 0x12, 0x34, 0x56, 0x78, 0x9a}),  // RFC 4861 section 6.1.1
+      router_solicitation(guest_address, 255, {1, 0, 0, 0, 0, 0, 0, 0}),
+      router_solicitation(guest_address, 255, {1, 2, 0, 0, 0, 0, 0, 0}),
+      router_solicitation(guest_address, 255, {1}),
+      router_solicitation(guest_address, 255, Bytes(1000, 0xff)),
+  };
+  for (const Bytes& packet : malformed) solicit(packet);
+  // A raw socket adds the checksum. Four are less than the fixed fields, three more than a frame.
+  for (const std::size_t size : {4U, 5U, 6U, 7U, 2000U, 3000U, 60000U}) {
+    Bytes message(size, 0);
+    message[0] = dhcp::router_solicitation_type;
+    test::send_ip(guest_, ip("ff02::2"), IPPROTO_ICMPV6, message, "eth0");
+  }
+  Bytes wrong_checksum = router_solicitation(guest_address);
+  wrong_checksum[42] ^= 1U;
+  solicit(wrong_checksum);
+  test::send_ip(guest_, ip("ff02::2"), IPPROTO_ICMPV6, test::router_advertisement(ip("fd00::")), "eth0");
+  Bytes many_options;
+  for (int i = 0; i < 150; ++i) many_options.insert(many_options.end(), {1, 1, 2, 0, 0, 0, 0, 9});
+  solicit(router_solicitation(guest_address, 255, many_options));
+
+  expect_answer();
+  const dhcp::Counters counters = server.stop().at(0);
+  EXPECT_EQ(count(counters, RouterSilence::hop_limit), 4U);
+  EXPECT_EQ(count(counters, RouterSilence::malformed), malformed.size() + 4 + 1) << "with 2000 zeros";
+  EXPECT_EQ(count(counters, RouterSilence::oversized), 2U);
+  EXPECT_EQ(count(counters, RouterSilence::rate_limited), 0U);
+  EXPECT_EQ(counters.router.unicast, counters.router.solicitations);
+  EXPECT_GE(counters.router.unicast, 2U);
+}
+
+TEST_F(RouterServerTest, TheFarewellTakesTheDefaultRouteAway) {
+  const auto has_default_route = [&] { return guest_.must("ip -6 route show default") != ""; };
+  ServerProcess server(pod_, {leases_}, dhcp::Farewell::say);
+  ASSERT_TRUE(test::wait_until(has_default_route));
+  test::Capture capture(guest_, "eth0");
+  const dhcp::Counters counters = server.stop().at(0);
+  EXPECT_EQ(counters.router.farewells, 1U);
+  EXPECT_TRUE(capture.wait_for([](const Packet& packet) {
+    return is_advert(packet) && packet.destination == all_nodes && router_lifetime(packet) == 0;
+  }));
+  EXPECT_TRUE(test::wait_until([&] { return !has_default_route(); }));
+}
+
+TEST_F(RouterServerTest, WithoutAFarewellTheDefaultRouteStays) {
+  ServerProcess server(pod_, {leases_});
+  ASSERT_TRUE(test::wait_until([&] { return guest_.must("ip -6 route show default") != ""; }));
+  EXPECT_EQ(server.stop().at(0).router.farewells, 0U);
+  EXPECT_NE(guest_.must("ip -6 route show default"), "");
+}
+
+}  // namespace
+}  // namespace podnic
