@@ -79,6 +79,9 @@ Json parse_object(std::string_view text, std::string_view what) {
   } catch (const Json::parse_error& error) {
     throw Error(fmt::format("{} is not JSON, at byte {}", what, error.byte), 0, ErrorKind::bad_request)
         .hint(error.what());
+  } catch (const Json::out_of_range& error) {  // a number that no type holds: 1e999
+    throw Error(fmt::format("{} holds a number that is out of range", what), 0, ErrorKind::bad_request)
+        .hint(error.what());
   }
   if (!json.is_object()) throw Error(fmt::format("{} is not a JSON object", what), 0, ErrorKind::bad_request);
   return json;

@@ -78,7 +78,7 @@ TEST(RequestJson, WrongValuesAreErrors) {
   for (const char* text :
        {"", "[]", "{", R"({"mtu": -1})", R"({"mtu": 70000})", R"({"mtu": "1500"})", R"({"ports": "80"})",
         R"({"ports": [80]})", R"({"ports": ["x"]})", R"({"tap": []})", R"({"mac": "1:2:3"})",
-        R"({"guestCidr4": "10.0.0.0/33"})", R"({"topology": "ring"})"}) {
+        R"({"guestCidr4": "10.0.0.0/33"})", R"({"topology": "ring"})", R"({"mtu": 1e999})"}) {
     EXPECT_THROW(request_from_json(text, Request{}), Error) << text;
   }
 }
