@@ -21,6 +21,28 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+/// What podnic writes is five deep. nlohmann's objects are copied when they grow, one stack frame for each
+/// level.
+constexpr std::size_t deepest = 64;
+
+bool is_too_deep(std::string_view text) {
+  std::size_t depth = 0;
+  bool in_text = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_text && c == '\\') {
+      ++i;
+    } else if (c == '"') {
+      in_text = !in_text;
+    } else if (!in_text && (c == '[' || c == '{')) {
+      if (++depth > deepest) return true;
+    } else if (!in_text && (c == ']' || c == '}') && depth > 0) {
+      --depth;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 Json to_json(const std::vector<IpPrefix>& prefixes) {
@@ -73,6 +95,9 @@ Json to_json(const Request& request) {
 }
 
 Json parse_object(std::string_view text, std::string_view what) {
+  if (is_too_deep(text)) {
+    throw Error(fmt::format("{} is nested deeper than {} levels", what, deepest), 0, ErrorKind::bad_request);
+  }
   Json json;
   try {
     json = Json::parse(text);

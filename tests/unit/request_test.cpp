@@ -83,6 +83,26 @@ TEST(RequestJson, WrongValuesAreErrors) {
   }
 }
 
+TEST(RequestJson, DeepNestingIsRefused) {
+  const auto nested = [](std::size_t levels) {
+    return R"({"hostname": ")"
+           "\\\"[["
+           R"(", "mtu": )" +
+           std::string(levels, '[') + std::string(levels, ']') + R"(, "a": 1, "b": 2, "c": 3})";
+  };
+  const auto error_of = [&](std::size_t levels) -> std::string {
+    try {
+      request_from_json(nested(levels), Request{});
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(error_of(63), testing::HasSubstr("must be a whole number"));
+  EXPECT_THAT(error_of(64), testing::HasSubstr("is nested deeper than 64 levels"));
+  EXPECT_THAT(error_of(200'000), testing::HasSubstr("is nested deeper than 64 levels"));
+}
+
 Request full_request() {
   Request request;
   request.id = "vm-7";
