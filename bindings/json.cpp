@@ -21,6 +21,28 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+/// What podnic writes is five deep. nlohmann's objects are copied when they grow, one stack frame for each
+/// level.
+constexpr std::size_t deepest = 64;
+
+bool is_too_deep(std::string_view text) {
+  std::size_t depth = 0;
+  bool in_text = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_text && c == '\\') {
+      ++i;
+    } else if (c == '"') {
+      in_text = !in_text;
+    } else if (!in_text && (c == '[' || c == '{')) {
+      if (++depth > deepest) return true;
+    } else if (!in_text && (c == ']' || c == '}') && depth > 0) {
+      --depth;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 Json to_json(const std::vector<IpPrefix>& prefixes) {
@@ -73,11 +95,17 @@ Json to_json(const Request& request) {
 }
 
 Json parse_object(std::string_view text, std::string_view what) {
+  if (is_too_deep(text)) {
+    throw Error(fmt::format("{} is nested deeper than {} levels", what, deepest), 0, ErrorKind::bad_request);
+  }
   Json json;
   try {
     json = Json::parse(text);
   } catch (const Json::parse_error& error) {
     throw Error(fmt::format("{} is not JSON, at byte {}", what, error.byte), 0, ErrorKind::bad_request)
+        .hint(error.what());
+  } catch (const Json::out_of_range& error) {  // a number that no type holds: 1e999
+    throw Error(fmt::format("{} holds a number that is out of range", what), 0, ErrorKind::bad_request)
         .hint(error.what());
   }
   if (!json.is_object()) throw Error(fmt::format("{} is not a JSON object", what), 0, ErrorKind::bad_request);

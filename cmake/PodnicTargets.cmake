@@ -23,6 +23,11 @@ if(PODNIC_SANITIZE)
                          -fno-omit-frame-pointer)
   target_link_options(podnic_flags INTERFACE -fsanitize=address,undefined)
 endif()
+if(PODNIC_BUILD_FUZZ) # the sources with the coverage that libFuzzer is led by; only its targets link its main()
+  target_compile_options(podnic_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+                         -fno-omit-frame-pointer)
+  target_link_options(podnic_flags INTERFACE -fsanitize=address,undefined)
+endif()
 
 # podnic_folder(NAME SOURCES ... USES ... THIRD_PARTY ...): one folder, one static library `podnic_NAME`.
 # USES: folders whose headers this one's headers may include. THIRD_PARTY: linked privately, so that no header of a

@@ -73,9 +73,10 @@ class OptionCollector {
   unsigned overload_ = 0;
 };
 
+/// "null terminated string": RFC 2131 section 2. Of one that is not, the last byte is lost.
 std::string text_of(ByteView field) {
-  const auto end = std::ranges::find(field, std::uint8_t{0});
-  return {field.begin(), end};
+  const ByteView text = field.first(field.size() - 1);
+  return {text.begin(), std::ranges::find(text, std::uint8_t{0})};
 }
 
 void write_text(ByteWriter& writer, const std::string& text, std::size_t field) {

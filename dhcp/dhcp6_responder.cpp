@@ -98,9 +98,11 @@ void grant(const Lease6& lease, Dhcp6Ia& ia) {
 }
 
 /// Sections 18.3.4 and 18.3.5: an address that is not the client's comes back with lifetimes of 0, so that
-/// the client stops using it. Each once, however often the client names it.
+/// the client stops using it. Each once, however often the client names it, and no more than a message's
+/// limit: the granted address or the status is an option, too.
 void withdraw_others(const Lease6& lease, const Dhcp6Ia& ia, Dhcp6Ia& result) {
   for (const Dhcp6Address& address : ia.addresses) {
+    if (result.addresses.size() + (result.status ? 1 : 0) == dhcp6_most_options) return;
     if (address.address != lease.address.address && !holds(result, address.address))
       result.addresses.push_back({address.address, 0, 0, {}, {}});
   }

@@ -355,6 +355,21 @@ TEST(Dhcp6ResponderTest, WhateverAClientSendsTheReplyIsValidAndItsOwn) {
   EXPECT_GT(replies, 4000U);
 }
 
+TEST(Dhcp6ResponderTest, AReplyToARenewOfAsManyAddressesAsCanBeIsWithinTheLimits) {
+  Dhcp6Ia full = ia_with(7);
+  for (std::size_t i = 0; i < dhcp6_most_options; ++i) {
+    const std::string address = "fd10:0:2::1:" + std::to_string(i);
+    full.addresses.push_back({ip(address), 7, 9, {}, {}});
+  }
+  Dhcp6Ia other = full;  // gets a status in the place of an address
+  other.iaid = 8;
+  const Dhcp6Message request = client_message6(Dhcp6Type::renew, {full, other});
+  ASSERT_EQ(parse_dhcp6(encode(request)), request);
+  const auto reply = answer(example_lease6(), by_multicast(request));
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(parse_dhcp6(encode(reply->message)), reply->message);
+}
+
 TEST(Dhcp6ResponderTest, NamesEverySilence) {
   EXPECT_EQ(name_of(Dhcp6Silence::malformed), "malformed");
   EXPECT_EQ(name_of(Dhcp6Silence::not_sent), "not_sent");

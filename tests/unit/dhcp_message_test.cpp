@@ -259,6 +259,17 @@ class RandomMessages {
   std::mt19937 engine_{20240607};
 };
 
+TEST(Dhcp4MessageTest, NamesWithoutATerminatorAreCutToWhatTheirFieldsCanHold) {
+  Bytes bytes = packet_with("35 01 01 ff");
+  std::fill_n(bytes.begin() + sname_at, 64, std::uint8_t{'s'});
+  std::fill_n(bytes.begin() + file_at, 128, std::uint8_t{'f'});
+  const auto message = parse_dhcp4(bytes);
+  ASSERT_TRUE(message);
+  EXPECT_EQ(message->sname, std::string(63, 's'));
+  EXPECT_EQ(message->file, std::string(127, 'f'));
+  EXPECT_EQ(parse_dhcp4(encode(*message)), message);
+}
+
 TEST(Dhcp4MessageTest, RoundTripOfRandomMessages) {
   RandomMessages random;
   for (int i = 0; i < 2000; ++i) {

@@ -78,9 +78,29 @@ TEST(RequestJson, WrongValuesAreErrors) {
   for (const char* text :
        {"", "[]", "{", R"({"mtu": -1})", R"({"mtu": 70000})", R"({"mtu": "1500"})", R"({"ports": "80"})",
         R"({"ports": [80]})", R"({"ports": ["x"]})", R"({"tap": []})", R"({"mac": "1:2:3"})",
-        R"({"guestCidr4": "10.0.0.0/33"})", R"({"topology": "ring"})"}) {
+        R"({"guestCidr4": "10.0.0.0/33"})", R"({"topology": "ring"})", R"({"mtu": 1e999})"}) {
     EXPECT_THROW(request_from_json(text, Request{}), Error) << text;
   }
+}
+
+TEST(RequestJson, DeepNestingIsRefused) {
+  const auto nested = [](std::size_t levels) {
+    return R"({"hostname": ")"
+           "\\\"[["
+           R"(", "mtu": )" +
+           std::string(levels, '[') + std::string(levels, ']') + R"(, "a": 1, "b": 2, "c": 3})";
+  };
+  const auto error_of = [&](std::size_t levels) -> std::string {
+    try {
+      request_from_json(nested(levels), Request{});
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(error_of(63), testing::HasSubstr("must be a whole number"));
+  EXPECT_THAT(error_of(64), testing::HasSubstr("is nested deeper than 64 levels"));
+  EXPECT_THAT(error_of(200'000), testing::HasSubstr("is nested deeper than 64 levels"));
 }
 
 Request full_request() {
