@@ -89,6 +89,28 @@ TEST(KernelObserve, RoutesOfEveryKind) {
       << "and none of table local";
 }
 
+/// The two ends of a veth come and go together. A dump of many links takes several reads, and the kernel says
+/// when a change came between them (NLM_F_DUMP_INTR).
+TEST(KernelObserve, AChangeWhileItReadsGivesNoHalfOfIt) {
+  const TestNetns netns;
+  netns.must("for i in $(seq 300); do echo \"link add b$i type bridge\"; done | ip -b -");
+  const test::Process changes(netns, {"sh", "-c",
+                                      "while :; do ip link add v0 type veth peer name v1;"
+                                      "ip link delete v0; done"});
+  Kernel kernel(netns.netns());
+  int with = 0;
+  int without = 0;
+  for (int i = 0; i < 2000 && (i < 200 || with == 0 || without == 0); ++i) {
+    const NetState state = kernel.observe({});
+    const bool is_there = model::find_link(state, "v0") != nullptr;
+    EXPECT_EQ(is_there, model::find_link(state, "v1") != nullptr) << "at " << i;
+    EXPECT_EQ(state.links.size(), is_there ? 303U : 301U) << "at " << i;
+    (is_there ? with : without) += 1;
+  }
+  EXPECT_GT(with, 0);
+  EXPECT_GT(without, 0);
+}
+
 TEST(KernelObserve, AnEmptyNamespaceHasNoRoutes) {
   const TestNetns netns;
   const NetState state = Kernel(netns.netns()).observe({});
