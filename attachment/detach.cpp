@@ -123,7 +123,7 @@ bool detach(const Target& target, const Place& place, const Progress& progress) 
     Place where = place;
     try {
       where = resolve(target, place, store);
-    } catch (const Error&) {
+    } catch (const Error&) {  // NOLINT(bugprone-empty-catch)
       // A record that cannot be understood names no namespace: the place itself has to do.
     }
     if (!where.netns.empty() && !std::filesystem::exists(where.netns)) {

@@ -38,6 +38,8 @@ class FolderLock {
   }
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
+  FolderLock(FolderLock&&) = delete;
+  FolderLock& operator=(FolderLock&&) = delete;
   ~FolderLock() { ::flock(folder_, LOCK_UN); }
 
  private:

@@ -29,7 +29,8 @@ Parsed<Bytes> parse_hex(std::string_view text) {
   Bytes bytes;
   for (; text.size() >= 2; text.remove_prefix(2)) {
     std::uint8_t byte = 0;
-    if (std::from_chars(text.data(), text.data() + 2, byte, 16).ptr != text.data() + 2) break;
+    const char* const digits = &text.front();
+    if (std::from_chars(digits, digits + 2, byte, 16).ptr != digits + 2) break;
     bytes.push_back(byte);
   }
   if (!text.empty()) return std::unexpected(ParseError{"must be pairs of hexadecimal digits"});

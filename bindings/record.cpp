@@ -51,7 +51,7 @@ std::string unescaped(std::string_view text) {
   std::string key;
   while (!text.empty()) {
     unsigned byte = 0;
-    const char* const digits = text.data() + 1;
+    const char* const digits = &text.front() + 1;
     if (text.front() == '%' && text.size() >= 3 &&
         std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
       key += static_cast<char>(byte);

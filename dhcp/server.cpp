@@ -55,9 +55,9 @@ Server::Id Server::add(Leases leases, Sockets sockets) {
     if (sockets.router.valid()) watch(sockets.router.get(), token_of(id, Channel::router));
   });
   last_id_ = id;
-  Attachment attachment{
-      .leases = std::move(leases), .sockets = std::move(sockets), .router = {}, .counters = {}, .due = {}};
-  Attachment& added = attachments_.try_emplace(id, std::move(attachment)).first->second;
+  Attachment& added = attachments_[id];
+  added.leases = std::move(leases);
+  added.sockets = std::move(sockets);
   if (added.sockets.router.valid()) {
     added.router = {.socket = added.sockets.router.get(),
                     .device = added.sockets.device,

@@ -25,6 +25,8 @@ class ServiceProcess {
                  const dhcp::SandboxOptions& sandbox);
   ServiceProcess(const ServiceProcess&) = delete;
   ServiceProcess& operator=(const ServiceProcess&) = delete;
+  ServiceProcess(ServiceProcess&&) = delete;
+  ServiceProcess& operator=(ServiceProcess&&) = delete;
   ~ServiceProcess();
 
   [[nodiscard]] pid_t pid() const { return pid_; }

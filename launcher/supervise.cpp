@@ -47,6 +47,8 @@ class Signals {
   }
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
+  Signals(Signals&&) = delete;
+  Signals& operator=(Signals&&) = delete;
   ~Signals() { restore(); }
 
   void restore() const { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
@@ -85,6 +87,8 @@ class Vm {
   }
   Vm(const Vm&) = delete;
   Vm& operator=(const Vm&) = delete;
+  Vm(Vm&&) = delete;
+  Vm& operator=(Vm&&) = delete;
   ~Vm() {
     if (pid_ < 0) return;
     ::kill(pid_, SIGTERM);
@@ -166,11 +170,13 @@ class DetachAtEnd {
       : target_(std::move(target)), place_(std::move(place)), done_(!created) {}
   DetachAtEnd(const DetachAtEnd&) = delete;
   DetachAtEnd& operator=(const DetachAtEnd&) = delete;
+  DetachAtEnd(DetachAtEnd&&) = delete;
+  DetachAtEnd& operator=(DetachAtEnd&&) = delete;
   ~DetachAtEnd() {
     if (done_) return;
     try {
       detach(target_, place_);
-    } catch (const Error&) {
+    } catch (const Error&) {  // NOLINT(bugprone-empty-catch)
       // Another error is on its way out; the record stays for `podnic detach`.
     }
   }
