@@ -1,15 +1,11 @@
-// Whose is what: names that are taken, records that are lost, damaged or of another namespace, several
-// attachments at once.
+// Whose is what: names that are taken, records that are lost, damaged or of another namespace.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <sys/mount.h>
 
 #include <algorithm>
-#include <exception>
 #include <filesystem>
 #include <fstream>
-#include <mutex>
-#include <thread>
 
 #include "netsetup/types/error.h"
 #include "tests/support/attach_cases.h"
@@ -286,124 +282,6 @@ TEST_F(Ownership, AStateFolderThatOthersMayWriteToIsRefused) {
   std::filesystem::create_directory_symlink(folder / ".", state);
   EXPECT_THAT(error_of([&] { attach(request(), place_of(pod.pod)); }).what(),
               HasSubstr("opening state folder"));
-}
-
-// --- several at once
-
-struct Nic {
-  std::string name;
-  Topology topology;
-};
-
-TEST_F(Ownership, SeveralNicsComeAndGoInAnyOrder) {
-  const std::uint64_t seed = seed_or(31);
-  SCOPED_TRACE(fmt::format("seed {} (PODNIC_TEST_SEED)", seed));
-  Random random(seed);
-  for (int round = 0; round < 12; ++round) {
-    PodSpec spec;
-    spec.commands = {
-        "ip link add net1 address 02:77:00:00:00:11 type veth peer name p1 address 02:77:00:00:00:12;"
-        "ip addr add 10.8.0.2/24 dev net1; ip addr add fd00:8::2/64 dev net1 nodad",
-        "ip link add net2 address 02:77:00:00:00:21 type veth peer name p2 address 02:77:00:00:00:22;"
-        "ip addr add 10.7.0.2/24 dev net2; ip addr add fd00:7::2/64 dev net2 nodad"};
-    if (random.chance(25)) spec.commands.emplace_back("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
-    if (random.chance(25)) spec.commands.emplace_back("echo 1 > /proc/sys/net/ipv6/conf/net1/forwarding");
-    const SpecPod pod(spec);
-    const Snapshot start = take_snapshot(pod.pod);
-    std::vector<Nic> nics{{"eth0", Topology::tap}, {"net1", Topology::tap}, {"net2", Topology::bridge}};
-    const auto shuffle = [&] {
-      for (std::size_t i = nics.size(); i > 1; --i) std::swap(nics[i - 1], nics[random.below(i)]);
-    };
-    const auto attach_one = [&](const Nic& nic) {
-      Request wanted = request(nic.topology);
-      wanted.interface = nic.name;
-      attach(wanted, place_of(pod.pod));
-    };
-    const auto expect_whole = [&](std::size_t first, std::size_t last) {
-      for (std::size_t i = first; i < last; ++i)
-        EXPECT_THAT(check({.interface = nics[i].name}, place_of(pod.pod)), IsEmpty()) << nics[i].name;
-    };
-    std::string order;
-    shuffle();
-    for (std::size_t i = 0; i < nics.size(); ++i) {
-      attach_one(nics[i]);
-      order += "+" + nics[i].name;
-      expect_whole(0, i + 1);
-    }
-    shuffle();
-    if (random.chance(50)) {  // one leaves and comes again in between
-      EXPECT_TRUE(detach({.interface = nics[0].name}, place_of(pod.pod)));
-      attach_one(nics[0]);
-      order += " -+" + nics[0].name;
-      shuffle();
-    }
-    for (std::size_t i = 0; i < nics.size(); ++i) {
-      order += " -" + nics[i].name;
-      EXPECT_TRUE(detach({.interface = nics[i].name}, place_of(pod.pod)));
-      expect_whole(i + 1, nics.size());
-    }
-    EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "") << order;
-    EXPECT_THAT(files_in(state), IsEmpty());
-    if (HasFailure()) return;
-  }
-}
-
-/// Runs all bodies at once and gives back what they threw.
-std::vector<std::string> errors_of_all(std::vector<std::function<void()>> bodies) {
-  std::vector<std::string> errors;
-  std::mutex mutex;
-  std::vector<std::thread> threads;
-  for (auto& body : bodies) {
-    threads.emplace_back([&errors, &mutex, body = std::move(body)] {
-      try {
-        body();
-      } catch (const std::exception& error) {
-        const std::lock_guard lock(mutex);
-        errors.emplace_back(error.what());
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  return errors;
-}
-
-TEST_F(Ownership, FiftyNamespacesAtOnceWithOneStateFolder) {
-  std::vector<std::unique_ptr<TestNetns>> pods;
-  std::vector<std::function<void()>> attaches;
-  std::vector<std::function<void()>> detaches;
-  for (int i = 0; i < 50; ++i) {
-    pods.push_back(std::make_unique<TestNetns>());
-    pods.back()->must(
-        "ip link add eth0 type veth peer name peer; ip addr add 10.244.1.5/24 dev eth0;"
-        "ip addr add fd00:10:244:1::5/64 dev eth0 nodad; ip link set eth0 up; ip link set peer up");
-    const Place place = place_of(*pods.back());
-    attaches.emplace_back([this, place] { attach(request(Topology::bridge), place); });
-    detaches.emplace_back([place] { detach({}, place); });
-  }
-  EXPECT_THAT(errors_of_all(attaches), IsEmpty());
-  EXPECT_EQ(files_in(state).size(), 50U);
-  const std::vector<Status> all = show({.netns = {}, .state_dir = state}, true);
-  EXPECT_EQ(all.size(), 50U);
-  EXPECT_TRUE(std::ranges::all_of(all, &Status::netns_alive));
-  for (const auto& pod : pods) EXPECT_THAT(check({}, place_of(*pod)), IsEmpty());
-  EXPECT_THAT(errors_of_all(detaches), IsEmpty());
-  EXPECT_THAT(files_in(state), IsEmpty());
-  for (const auto& pod : pods) EXPECT_EQ(pod->must("ip -br link | wc -l; nft list tables"), "3\n");
-}
-
-TEST_F(Ownership, OneNamespaceManyTimesAtOnce) {
-  const SpecPod pod;
-  const Snapshot start = take_snapshot(pod.pod);
-  const Place place = place_of(pod.pod);
-  std::vector<std::function<void()>> all;
-  for (int i = 0; i < 8; ++i) {
-    all.emplace_back([place, i] { attach(request(i % 2 == 0 ? Topology::tap : Topology::bridge), place); });
-    all.emplace_back([place] { detach({}, place); });
-  }
-  EXPECT_THAT(errors_of_all(all), IsEmpty());
-  detach({}, place);
-  EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
-  EXPECT_THAT(files_in(state), IsEmpty());
 }
 
 }  // namespace
