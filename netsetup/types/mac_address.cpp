@@ -14,8 +14,9 @@ Parsed<MacAddress> MacAddress::parse(std::string_view text) {
   for (std::size_t i = 0; i < mac.bytes.size(); ++i) {
     const std::size_t end = i + 1 < mac.bytes.size() ? rest.find_first_of(":-") : rest.size();
     if (end == std::string_view::npos || end == 0 || end > 2) return bad();
-    const auto [stop, error] = std::from_chars(rest.data(), rest.data() + end, mac.bytes[i], 16);
-    if (error != std::errc{} || stop != rest.data() + end) return bad();
+    const std::string_view part = rest.substr(0, end);
+    const auto [stop, error] = std::from_chars(part.begin(), part.end(), mac.bytes[i], 16);
+    if (error != std::errc{} || stop != part.end()) return bad();
     rest.remove_prefix(end == rest.size() ? end : end + 1);
   }
   return mac;

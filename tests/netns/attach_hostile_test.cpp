@@ -14,8 +14,10 @@ class Hostile : public Traffic {
     return std::stoul(pod().must("awk '$1 == \"Icmp6InRouterAdvertisements\" { print $2 }' /proc/net/snmp6"));
   }
   [[nodiscard]] std::string configuration() const {
-    std::string text = pod().must("ip -6 route show table all; ip -4 route show table all");
-    for (const auto& [name, link] : record.desired.links) text += pod().must("ip addr show dev " + name);
+    // A carrier is seen some time after it is there.
+    std::string text =
+        pod().must("(ip -6 route show table all; ip -4 route show table all) | sed 's/ linkdown//'");
+    for (const auto& [name, link] : record.desired.links) text += pod().must("ip -o addr show dev " + name);
     return text;
   }
 };

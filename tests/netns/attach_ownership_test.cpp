@@ -36,17 +36,6 @@ struct Ownership : testing::Test {
   }
 };
 
-template <typename Body>
-Error error_of(Body&& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error";
-  return Error("none");
-}
-
 // --- names that are taken
 
 TEST_F(Ownership, NamesOfOthersAreConflictsAndNothingChanges) {

@@ -22,6 +22,7 @@ namespace {
 using model::NetState;
 using model::Route;
 using model::SetSysctl;
+using test::error_of;
 using test::Pod;
 using test::TestNetns;
 using testing::Contains;
@@ -32,17 +33,6 @@ IpPrefix prefix(const char* text) {
 }
 IpAddress address(const char* text) {
   return *IpAddress::parse(text);
-}
-
-template <typename Body>
-Error error_of(Body&& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error";
-  return Error("none");
 }
 
 TEST(KernelObserve, APodAsItIs) {

@@ -74,7 +74,7 @@ void expect_killed(const std::function<void()>& body) {
       body();
     } catch (const std::exception& error) {
       const std::string line = fmt::format("in the child: {}\n", error.what());
-      static_cast<void>(!::write(STDERR_FILENO, line.data(), line.size()));
+      [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
     }
     ::_exit(0);
   }

@@ -145,7 +145,7 @@ void add_link(const TestNetns& pod, const TestNetns& guest, const dhcp::Leases& 
   // The kernel gives them when it has seen the carrier.
   for (const auto& [netns, name] : {std::pair(&pod, device), {&guest, nic}}) {
     EXPECT_TRUE(wait_until([&] {
-      return netns->must(fmt::format("ip -6 -o addr show dev {} scope link -tentative", name)) != "";
+      return !netns->must(fmt::format("ip -6 -o addr show dev {} scope link -tentative", name)).empty();
     })) << "no link-local address on "
         << name;
   }

@@ -116,7 +116,8 @@ inline PodSpec random_pod(Random& random) {
 /// Forwards that do not contradict each other.
 inline std::vector<bindings::PortForward> random_ports(Random& random) {
   std::vector<bindings::PortForward> ports;
-  for (const std::uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP}) {
+  for (const std::uint8_t protocol :
+       std::initializer_list<std::uint8_t>{IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP}) {
     unsigned next = 1;
     for (unsigned count = random.chance(50) ? random.below(7) : 0; count > 0; --count) {
       const unsigned first = next + random.below(500);

@@ -164,6 +164,16 @@ bool wait_until(const std::function<bool()>& predicate, milliseconds deadline) {
   return true;
 }
 
+Error error_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "no error";
+  return Error("none");
+}
+
 void without_capabilities(const std::vector<unsigned>& capabilities, const std::function<void()>& body) {
   std::thread([&] {
     // The bare system calls change one thread only.

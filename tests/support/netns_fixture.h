@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "netsetup/kernel/netns.h"
+#include "netsetup/types/error.h"
 #include "netsetup/types/unique_fd.h"
 
 namespace podnic::test {
@@ -32,6 +33,9 @@ struct Output {
 /// True as soon as `predicate` is, asked every 5 ms; false when it still is not at the deadline.
 bool wait_until(const std::function<bool()>& predicate,
                 std::chrono::milliseconds deadline = std::chrono::seconds(10));
+
+/// What `body` throws; the test fails when it throws nothing.
+Error error_of(const std::function<void()>& body);
 
 /// Runs `body` in a thread that lacks these effective capabilities (CAP_NET_ADMIN, ...).
 void without_capabilities(const std::vector<unsigned>& capabilities, const std::function<void()>& body);
