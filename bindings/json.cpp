@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 namespace podnic::bindings {
 namespace {
@@ -61,6 +62,32 @@ Json to_json(const GuestNic& guest) {
           {"routes", to_json(guest.routes)}};
 }
 
+namespace {
+
+template <typename T, typename Text>
+Json texts_of(const std::vector<T>& values, Text text) {
+  Json all = Json::array();
+  for (const T& value : values) all.push_back(text(value));
+  return all;
+}
+
+void add_service(const ServiceRequest& service, Json& json) {
+  if (service.ipv6_only) json["ipv6Only"] = true;
+  if (service.lease_seconds) json["leaseTime"] = *service.lease_seconds;
+  if (!service.ntp.empty()) json["ntp"] = texts_of(service.ntp, std::mem_fn(&IpAddress::to_string));
+  Json boot = Json::object();
+  if (!service.boot.server.empty()) boot["server"] = service.boot.server;
+  if (!service.boot.file.empty()) boot["file"] = service.boot.file;
+  if (!service.boot.url6.empty()) boot["url6"] = service.boot.url6;
+  if (!boot.empty()) json["boot"] = std::move(boot);
+  if (!service.dhcp_options.empty()) {
+    json["dhcpOptions"] =
+        texts_of(service.dhcp_options, [](const auto& option) { return to_string(option); });
+  }
+}
+
+}  // namespace
+
 Json to_json_without_ports(const Request& request) {
   Json tap{{"queues", request.tap.queues}};
   if (!request.tap.name.empty()) tap["name"] = request.tap.name;
@@ -80,17 +107,14 @@ Json to_json_without_ports(const Request& request) {
   if (!request.service.dhcp6) json["dhcp6"] = false;
   if (!request.service.router) json["ra"] = false;
   if (request.service.slaac) json["ipv6"] = {{"slaac", true}};
+  add_service(request.service, json);
   if (!request.hostname.empty()) json["hostname"] = request.hostname;
   return json;
 }
 
 Json to_json(const Request& request) {
   Json json = to_json_without_ports(request);
-  if (!request.ports.empty()) {
-    Json ports = Json::array();
-    for (const PortForward& port : request.ports) ports.push_back(port.to_string());
-    json["ports"] = std::move(ports);
-  }
+  if (!request.ports.empty()) json["ports"] = texts_of(request.ports, std::mem_fn(&PortForward::to_string));
   return json;
 }
 
@@ -169,6 +193,18 @@ std::optional<ObjectReader> ObjectReader::object(std::string_view key) {
   if (value == nullptr) return std::nullopt;
   if (!value->is_object()) refuse(key, "must be an object");
   return ObjectReader(*value, path(key));
+}
+
+std::vector<ObjectReader> ObjectReader::objects(std::string_view key) {
+  const Json* value = find(key);
+  std::vector<ObjectReader> all;
+  if (value == nullptr) return all;
+  if (!value->is_array()) refuse(key, "must be a list of objects");
+  for (const Json& item : *value) {
+    if (!item.is_object()) refuse(key, "must be a list of objects");
+    all.emplace_back(item, path(key));
+  }
+  return all;
 }
 
 void ObjectReader::finish() const {

@@ -37,6 +37,8 @@ class ObjectReader {
   std::optional<bool> flag(std::string_view key);
   std::vector<std::string> texts(std::string_view key);
   std::optional<ObjectReader> object(std::string_view key);
+  /// The objects of a list.
+  std::vector<ObjectReader> objects(std::string_view key);
   /// A text that `parse` understands.
   template <typename T>
   std::optional<T> parsed(std::string_view key, Parsed<T> (*parse)(std::string_view)) {

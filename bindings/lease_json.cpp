@@ -1,8 +1,7 @@
 // What the address service answers, as JSON and back: part of every record.
 #include <fmt/format.h>
 
-#include <charconv>
-
+#include "bindings/hex.h"
 #include "bindings/json.h"
 
 namespace podnic::bindings {
@@ -19,22 +18,11 @@ Json number_or_null(const std::optional<Number>& number) {
   return number ? Json(*number) : Json(nullptr);
 }
 
-std::string hex_of(ByteView bytes) {
-  std::string text;
-  for (const std::uint8_t byte : bytes) text += fmt::format("{:02x}", byte);
-  return text;
-}
-
-Parsed<Bytes> parse_hex(std::string_view text) {
-  Bytes bytes;
-  for (; text.size() >= 2; text.remove_prefix(2)) {
-    std::uint8_t byte = 0;
-    const char* const digits = &text.front();
-    if (std::from_chars(digits, digits + 2, byte, 16).ptr != digits + 2) break;
-    bytes.push_back(byte);
-  }
-  if (!text.empty()) return std::unexpected(ParseError{"must be pairs of hexadecimal digits"});
-  return bytes;
+Json json_of(const std::vector<dhcp::Dhcp4Option>& options) {
+  Json all = Json::array();
+  for (const dhcp::Dhcp4Option& option : options)
+    all.push_back({{"code", option.code}, {"hex", to_hex(option.data)}});
+  return all;
 }
 
 Json json_of(const dhcp::Lease4& lease) {
@@ -46,13 +34,19 @@ Json json_of(const dhcp::Lease4& lease) {
           {"hostname", lease.hostname},
           {"domain", lease.domain},
           {"mtu", lease.mtu},
-          {"seconds", number_or_null(lease.seconds)}};
+          {"ntp", json_of(lease.ntp)},
+          {"seconds", number_or_null(lease.seconds)},
+          {"bootServer", lease.boot_server.to_string()},
+          {"bootServerName", lease.boot_server_name},
+          {"bootFile", lease.boot_file},
+          {"options", json_of(lease.options)},
+          {"ipv6Only", lease.ipv6_only}};
 }
 
 Json json_of(const dhcp::Lease6& lease) {
   return {{"client", lease.client.to_string()},
           {"address", lease.address.to_string()},
-          {"serverDuid", hex_of(lease.server_duid)},
+          {"serverDuid", to_hex(lease.server_duid)},
           {"dns", to_json(lease.dns)},
           {"ntp", json_of(lease.ntp)},
           {"hostname", lease.hostname},
@@ -89,6 +83,16 @@ std::uint16_t required_u16(ObjectReader& reader, std::string_view key) {
   return static_cast<std::uint16_t>(required(reader, key, reader.number(key, 0xffff)));
 }
 
+std::vector<dhcp::Dhcp4Option> read_options(ObjectReader& reader) {
+  std::vector<dhcp::Dhcp4Option> options;
+  for (ObjectReader& option : reader.objects("options")) {
+    options.push_back({static_cast<std::uint8_t>(required(option, "code", option.number("code", 254))),
+                       required(option, "hex", option.parsed("hex", parse_hex))});
+    option.finish();
+  }
+  return options;
+}
+
 dhcp::Lease4 read_lease4(ObjectReader reader) {
   dhcp::Lease4 lease;
   lease.client = required(reader, "client", reader.parsed("client", MacAddress::parse));
@@ -99,7 +103,13 @@ dhcp::Lease4 read_lease4(ObjectReader reader) {
   lease.hostname = required(reader, "hostname", reader.text("hostname"));
   lease.domain = required(reader, "domain", reader.text("domain"));
   lease.mtu = required_u16(reader, "mtu");
+  lease.ntp = read_addresses(reader, "ntp");
   lease.seconds = read_u32(reader, "seconds");
+  lease.boot_server = reader.parsed("bootServer", IpAddress::parse).value_or(IpAddress{});
+  lease.boot_server_name = reader.text("bootServerName").value_or("");
+  lease.boot_file = reader.text("bootFile").value_or("");
+  lease.options = read_options(reader);
+  lease.ipv6_only = reader.flag("ipv6Only").value_or(false);
   reader.finish();
   return lease;
 }

@@ -68,9 +68,7 @@ void validate(const Request& request) {
     refuse(fmt::format("the guest cannot make its own address in {}: SLAAC takes a /64",
                        request.guest_cidr6->to_string()));
   }
-  if (request.service.slaac && !request.service.router) {
-    refuse("SLAAC takes Router Advertisements, and those are switched off");
-  }
+  validate(request.service);
   require(normalize(request.ports));
   // RFC 1035 section 2.3.4 and RFC 2132 section 3.14.
   if (request.hostname.size() > 253 ||

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bindings/ports.h"
+#include "bindings/service.h"
 #include "netsetup/types/ip.h"
 #include "netsetup/types/mac_address.h"
 
@@ -25,17 +26,6 @@ struct TapRequest {
   std::optional<std::uint32_t> gid;
   unsigned queues = 1;
   friend bool operator==(const TapRequest&, const TapRequest&) = default;
-};
-
-/// What of the address service a guest is offered.
-struct ServiceRequest {
-  bool dhcp4 = true;
-  bool dhcp6 = true;
-  bool router = true;  ///< Router Advertisements
-  /// The guest makes its IPv6 address itself from the advertised /64 and its MAC address (RFC 4862, EUI-64),
-  /// for guests without a DHCPv6 client.
-  bool slaac = false;
-  friend bool operator==(const ServiceRequest&, const ServiceRequest&) = default;
 };
 
 struct Request {

@@ -24,6 +24,44 @@ void read_tap(ObjectReader tap, TapRequest& request) {
   tap.finish();
 }
 
+std::vector<IpAddress> read_ntp(ObjectReader& reader) {
+  std::vector<IpAddress> servers;
+  for (const std::string& text : reader.texts("ntp")) {
+    const auto server = IpAddress::parse(text);
+    if (!server) reader.refuse("ntp", server.error().message);
+    servers.push_back(*server);
+  }
+  return servers;
+}
+
+void read_boot(ObjectReader boot, BootRequest& request) {
+  take(request.server, boot.text("server"));
+  take(request.file, boot.text("file"));
+  take(request.url6, boot.text("url6"));
+  boot.finish();
+}
+
+void read_service(ObjectReader& reader, ServiceRequest& service) {
+  take(service.dhcp4, reader.flag("dhcp4"));
+  take(service.dhcp6, reader.flag("dhcp6"));
+  take(service.router, reader.flag("ra"));
+  if (auto ipv6 = reader.object("ipv6")) {
+    take(service.slaac, ipv6->flag("slaac"));
+    ipv6->finish();
+  }
+  take(service.ipv6_only, reader.flag("ipv6Only"));
+  if (const auto seconds = read_u32(reader, "leaseTime")) service.lease_seconds = seconds;
+  if (auto servers = read_ntp(reader); !servers.empty()) service.ntp = std::move(servers);
+  if (auto boot = reader.object("boot")) read_boot(*std::move(boot), service.boot);
+  std::vector<dhcp::Dhcp4Option> options;
+  for (const std::string& text : reader.texts("dhcpOptions")) {
+    auto option = parse_dhcp_option(text);
+    if (!option) reader.refuse("dhcpOptions", option.error().message);
+    options.push_back(*std::move(option));
+  }
+  if (!options.empty()) service.dhcp_options = std::move(options);
+}
+
 }  // namespace
 
 Request request_from_json(std::string_view text, Request base) {
@@ -38,13 +76,7 @@ Request request_from_json(std::string_view text, Request base) {
   if (const auto mtu = reader.number("mtu", 65535)) base.mtu = static_cast<std::uint32_t>(*mtu);
   if (const auto cidr = reader.parsed("guestCidr4", IpPrefix::parse)) base.guest_cidr4 = cidr;
   if (const auto cidr = reader.parsed("guestCidr6", IpPrefix::parse)) base.guest_cidr6 = cidr;
-  take(base.service.dhcp4, reader.flag("dhcp4"));
-  take(base.service.dhcp6, reader.flag("dhcp6"));
-  take(base.service.router, reader.flag("ra"));
-  if (auto ipv6 = reader.object("ipv6")) {
-    take(base.service.slaac, ipv6->flag("slaac"));
-    ipv6->finish();
-  }
+  read_service(reader, base.service);
   take(base.hostname, reader.text("hostname"));
   take(base.resolv_conf, reader.text("resolvConf"));
   std::vector<PortForward> ports;

@@ -94,7 +94,15 @@ po::options_description request_flags() {
       ("no-dhcp6", po::bool_switch(), "no DHCPv6 for the guest")                                           //
       ("no-ra", po::bool_switch(), "no Router Advertisements for the guest")                               //
       ("slaac", po::bool_switch(), "the guest makes its IPv6 address itself, of a /64 and its MAC")        //
-      ("hostname", po::value<std::string>(), "host name that the guest is told")                           //
+      ("ipv6-only", po::bool_switch(), "in a pod without IPv4, tell guests that can do without it so")     //
+      ("lease-time", po::value<std::string>(), "seconds of the guest's leases, or infinite (default)")     //
+      ("ntp", po::value<std::vector<std::string>>(), "NTP server of the guest, an address; repeatable")    //
+      ("boot-server", po::value<std::string>(), "network boot: IPv4 address or name of the TFTP server")   //
+      ("boot-file", po::value<std::string>(), "network boot: file name or URL for DHCPv4")                 //
+      ("boot-url6", po::value<std::string>(), "network boot: URL for DHCPv6")                              //
+      ("dhcp-option", po::value<std::vector<std::string>>(),
+       "any other DHCPv4 option, repeatable: 224=text:hello; also hex, ip, u8, u16, u32, bool")  //
+      ("hostname", po::value<std::string>(), "host name that the guest is told")                 //
       ("resolv-conf", po::value<std::string>(),
        "the pod's resolver configuration (default /etc/resolv.conf)");
   return flags;
@@ -171,6 +179,32 @@ class Flags {
   const po::variables_map& values_;
 };
 
+/// The values of a repeatable flag, in the place of those of --config.
+template <typename T>
+void read_list(const Flags& flags, const std::string& name, Parsed<T> (*parse)(std::string_view),
+               std::vector<T>& list) {
+  const auto texts = flags.get<std::vector<std::string>>(name);
+  if (!texts) return;
+  list.clear();
+  for (const std::string& text : *texts) list.push_back(understand(parse(text), name));
+}
+
+void read_service(const Flags& flags, bindings::ServiceRequest& service) {
+  if (flags.on("no-dhcp4")) service.dhcp4 = false;
+  if (flags.on("no-dhcp6")) service.dhcp6 = false;
+  if (flags.on("no-ra")) service.router = false;
+  if (flags.on("slaac")) service.slaac = true;
+  if (flags.on("ipv6-only")) service.ipv6_only = true;
+  if (const auto seconds = flags.get<std::string>("lease-time")) {
+    service.lease_seconds = understand(bindings::parse_lease_time(*seconds), "lease-time");
+  }
+  read_list(flags, "ntp", IpAddress::parse, service.ntp);
+  flags.take<std::string>("boot-server", service.boot.server);
+  flags.take<std::string>("boot-file", service.boot.file);
+  flags.take<std::string>("boot-url6", service.boot.url6);
+  read_list(flags, "dhcp-option", bindings::parse_dhcp_option, service.dhcp_options);
+}
+
 void read_request(const Flags& flags, bindings::Request& request) {
   flags.take<std::string>("binding", request.binding);
   if (const auto topology = flags.get<std::string>("topology")) {
@@ -196,16 +230,8 @@ void read_request(const Flags& flags, bindings::Request& request) {
   if (const auto cidr = flags.get<std::string>("guest-cidr6")) {
     request.guest_cidr6 = understand(IpPrefix::parse(*cidr), "guest-cidr6");
   }
-  if (const auto ports = flags.get<std::vector<std::string>>("port")) {
-    request.ports.clear();
-    for (const std::string& port : *ports) {
-      request.ports.push_back(understand(bindings::PortForward::parse(port), "port"));
-    }
-  }
-  if (flags.on("no-dhcp4")) request.service.dhcp4 = false;
-  if (flags.on("no-dhcp6")) request.service.dhcp6 = false;
-  if (flags.on("no-ra")) request.service.router = false;
-  if (flags.on("slaac")) request.service.slaac = true;
+  read_list(flags, "port", bindings::PortForward::parse, request.ports);
+  read_service(flags, request.service);
   flags.take<std::string>("hostname", request.hostname);
   flags.take<std::string>("resolv-conf", request.resolv_conf);
 }

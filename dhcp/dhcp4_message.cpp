@@ -12,19 +12,20 @@ namespace {
 constexpr std::uint8_t ethernet = 1;                // 'htype': ARP hardware type, RFC 1700
 constexpr std::uint32_t magic_cookie = 0x63825363;  // 99.130.83.99, RFC 2131 section 3
 constexpr std::size_t chaddr_size = 16;
-constexpr std::size_t sname_size = 64;
-constexpr std::size_t file_size = 128;
+constexpr std::size_t sname_size = longest_sname + 1;
+constexpr std::size_t file_size = longest_file + 1;
 constexpr std::size_t longest_option = 255;
 // "BOOTP messages ... MUST be at least 300 octets": RFC 1542 section 2.1. Old clients and relays drop shorter
 // ones.
 constexpr std::size_t smallest_message = 300;
 
 /// The options whose size the RFC fixes and that we act upon.
-constexpr std::array<std::pair<std::uint8_t, std::size_t>, 4> fixed_options{{
+constexpr std::array<std::pair<std::uint8_t, std::size_t>, 5> fixed_options{{
     {option4::requested_address, 4},
     {option4::message_type, 1},
     {option4::server_identifier, 4},
     {option4::maximum_message_size, 2},
+    {option4::rapid_commit, 0},
 }};
 
 std::unexpected<ParseError> refuse(std::string why) {

@@ -25,6 +25,10 @@ inline constexpr std::uint16_t dhcp4_client_port = 68;
 /// Bytes before the first option: the BOOTP fields (RFC 2131 figure 1) and the magic cookie.
 inline constexpr std::size_t dhcp4_fixed_size = 240;
 
+/// The longest names that their fields hold, with a NUL after them.
+inline constexpr std::size_t longest_sname = 63;
+inline constexpr std::size_t longest_file = 127;
+
 /// The leftmost bit of 'flags': the client cannot receive unicast before it has an address (RFC 2131 figure
 /// 2).
 inline constexpr std::uint16_t dhcp4_broadcast_flag = 0x8000;
@@ -47,6 +51,7 @@ inline constexpr std::uint8_t dns_servers = 6;
 inline constexpr std::uint8_t host_name = 12;
 inline constexpr std::uint8_t domain_name = 15;
 inline constexpr std::uint8_t interface_mtu = 26;
+inline constexpr std::uint8_t ntp_servers = 42;
 inline constexpr std::uint8_t requested_address = 50;
 inline constexpr std::uint8_t lease_time = 51;
 inline constexpr std::uint8_t overload = 52;
@@ -58,6 +63,12 @@ inline constexpr std::uint8_t maximum_message_size = 57;
 inline constexpr std::uint8_t renewal_time = 58;    // T1
 inline constexpr std::uint8_t rebinding_time = 59;  // T2
 inline constexpr std::uint8_t client_identifier = 61;
+inline constexpr std::uint8_t boot_server_name = 66;
+inline constexpr std::uint8_t boot_file_name = 67;
+inline constexpr std::uint8_t rapid_commit = 80;                 // RFC 4039
+inline constexpr std::uint8_t relay_agent_information = 82;      // RFC 3046
+inline constexpr std::uint8_t ipv6_only_preferred = 108;         // RFC 8925
+inline constexpr std::uint8_t auto_configure = 116;              // RFC 2563
 inline constexpr std::uint8_t domain_search = 119;               // RFC 3397
 inline constexpr std::uint8_t classless_routes = 121;            // RFC 3442
 inline constexpr std::uint8_t classless_routes_microsoft = 249;  // [MS-DHCPE] 2.2.8: the bytes of 121
@@ -81,8 +92,8 @@ struct Dhcp4Message {
   IpAddress siaddr;  ///< the next server to boot from
   IpAddress giaddr;  ///< the relay
   MacAddress chaddr;
-  std::string sname;                 ///< at most 63 bytes, no NUL
-  std::string file;                  ///< at most 127 bytes, no NUL
+  std::string sname;                 ///< at most longest_sname bytes, no NUL
+  std::string file;                  ///< at most longest_file bytes, no NUL
   std::vector<Dhcp4Option> options;  ///< each code once, in the order of the wire; never 0, 52 or 255
 
   /// The data of an option; nullptr when it is absent.
@@ -96,8 +107,8 @@ struct Dhcp4Message {
 };
 
 /// Reads the payload of one UDP datagram. Refused are: a packet shorter than the fixed fields, another magic
-/// cookie, another hardware type than Ethernet, an option that ends after its field, and an option 50, 53, 54
-/// or 57 of a wrong size. An absent end mark is no error: some clients stop where their options do.
+/// cookie, another hardware type than Ethernet, an option that ends after its field, and an option 50, 53,
+/// 54, 57 or 80 of a wrong size. An absent end mark is no error: some clients stop where their options do.
 Parsed<Dhcp4Message> parse_dhcp4(ByteView packet);
 
 /// The payload of one UDP datagram. A name that is too long is cut, an option that belongs to the layout (0,

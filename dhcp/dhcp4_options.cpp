@@ -93,6 +93,12 @@ Bytes encode_routers(const std::vector<GuestRoute>& routes, std::size_t room) {
   return encode_addresses(routers, room);
 }
 
+/// Option 66 is text: "TFTP server name", RFC 2132 section 9.4; clients take an address in it as well.
+std::string boot_server_of(const Lease4& lease) {
+  if (!lease.boot_server_name.empty()) return lease.boot_server_name;
+  return lease.boot_server.is_unspecified() ? std::string() : lease.boot_server.to_string();
+}
+
 Bytes encode_mask(const IpPrefix& prefix) {
   const IpPrefix ones{IpAddress::v4(255, 255, 255, 255), prefix.length};
   const IpAddress mask = ones.network();
@@ -101,6 +107,15 @@ Bytes encode_mask(const IpPrefix& prefix) {
 
 Bytes whole(Bytes bytes, std::size_t room) {
   return bytes.size() <= room ? std::move(bytes) : Bytes{};
+}
+
+Bytes text(const std::string& value, std::size_t room) {
+  return whole({value.begin(), value.end()}, room);
+}
+
+Bytes set_by_number(const Lease4& lease, std::uint8_t code, std::size_t room) {
+  const auto found = std::ranges::find(lease.options, code, &Dhcp4Option::code);
+  return found == lease.options.end() || !is_settable(code) ? Bytes{} : whole(found->data, room);
 }
 
 }  // namespace
@@ -136,20 +151,63 @@ Bytes option_of(const Lease4& lease, std::uint8_t code, std::size_t room) {
     case option4::dns_servers:
       return encode_addresses(lease.dns.servers, room);
     case option4::host_name:
-      return whole({lease.hostname.begin(), lease.hostname.end()}, room);
+      return text(lease.hostname, room);
     case option4::domain_name:
-      return whole({lease.domain.begin(), lease.domain.end()}, room);
+      return text(lease.domain, room);
     case option4::interface_mtu:
       if (lease.mtu == 0) return {};
       return whole({static_cast<std::uint8_t>(lease.mtu >> 8U), static_cast<std::uint8_t>(lease.mtu & 0xffU)},
                    room);
+    case option4::ntp_servers:
+      return encode_addresses(lease.ntp, room);
+    case option4::boot_server_name:
+      return text(boot_server_of(lease), room);
+    case option4::boot_file_name:
+      return text(lease.boot_file, room);
     case option4::domain_search:
       return encode_search_list(lease.dns.search, room);
     case option4::classless_routes:
     case option4::classless_routes_microsoft:
       return whole(encode_classless_routes(lease.routes), room);
     default:
-      return {};
+      return set_by_number(lease, code, room);
+  }
+}
+
+bool is_settable(std::uint8_t code) {
+  switch (code) {
+    case option4::pad:
+    case option4::subnet_mask:
+    case option4::router:
+    case option4::dns_servers:
+    case option4::host_name:
+    case option4::domain_name:
+    case option4::interface_mtu:
+    case option4::ntp_servers:
+    case option4::requested_address:
+    case option4::lease_time:
+    case option4::overload:
+    case option4::message_type:
+    case option4::server_identifier:
+    case option4::parameter_request_list:
+    case option4::message:
+    case option4::maximum_message_size:
+    case option4::renewal_time:
+    case option4::rebinding_time:
+    case option4::client_identifier:
+    case option4::boot_server_name:
+    case option4::boot_file_name:
+    case option4::rapid_commit:
+    case option4::relay_agent_information:
+    case option4::ipv6_only_preferred:
+    case option4::auto_configure:
+    case option4::domain_search:
+    case option4::classless_routes:
+    case option4::classless_routes_microsoft:
+    case option4::end:
+      return false;
+    default:
+      return true;
   }
 }
 

@@ -103,19 +103,34 @@ void add_times(OptionPacker& options, const Lease4& lease) {
   options.add(option4::rebinding_time, bytes_of(seconds - seconds / 8));
 }
 
-/// What the client asked for, each code once however often it stands in the list.
+/// What the client asked for, each code once however often it stands in the list; then what it gets unasked.
 ///
 /// Option 3 stays beside 121, although RFC 3442 would have the server leave it out: a client that follows it
 /// "MUST ignore the Router option", and one that requests 121 without making use of it still gets its default
 /// route.
-void add_requested(OptionPacker& options, const Lease4& lease, std::span<const std::uint8_t> requested) {
+void add_parameters(OptionPacker& options, const Lease4& lease, std::span<const std::uint8_t> requested) {
   std::bitset<256> done;
-  for (const std::uint8_t code : requested) {
-    if (done[code]) continue;
+  const auto add = [&](std::uint8_t code) {
+    if (done[code]) return;
     done.set(code);
     Bytes data = option_of(lease, code, options.room());
     if (!data.empty()) options.add(code, std::move(data));
-  }
+  };
+  for (const std::uint8_t code : requested) add(code);
+  // A name that its field cannot hold has no other place.
+  if (lease.boot_file.size() > longest_file) add(option4::boot_file_name);
+  if (lease.boot_server_name.size() > longest_sname) add(option4::boot_server_name);
+  // "Any parameters specific to this client ..., e.g., configured by the network administrator": RFC 2131
+  // section 4.3.1. Hardly a client requests a private option by itself.
+  for (const Dhcp4Option& option : lease.options) add(option.code);
+}
+
+/// The network boot fields. A name that does not fit is told by its option alone: half of it would name
+/// another.
+void fill_boot(const Lease4& lease, Dhcp4Message& reply) {
+  reply.siaddr = lease.boot_server;
+  if (lease.boot_server_name.size() <= longest_sname) reply.sname = lease.boot_server_name;
+  if (lease.boot_file.size() <= longest_file) reply.file = lease.boot_file;
 }
 
 /// RFC 2131 table 3: the fields and options of each reply. `why` goes into a NAK.
@@ -123,6 +138,7 @@ Dhcp4Message compose(const Lease4& lease, const Dhcp4Message& request, Dhcp4Type
                      const std::string& why = {}) {
   const bool is_nak = type == Dhcp4Type::nak;
   const bool is_for_inform = request.type() == Dhcp4Type::inform;
+  const bool is_rapid = type == Dhcp4Type::ack && request.type() == Dhcp4Type::discover;
 
   Dhcp4Message reply;
   reply.op = Dhcp4Op::reply;
@@ -131,10 +147,12 @@ Dhcp4Message compose(const Lease4& lease, const Dhcp4Message& request, Dhcp4Type
   reply.ciaddr = type == Dhcp4Type::ack ? request.ciaddr : IpAddress{};
   reply.yiaddr = is_nak || is_for_inform ? IpAddress{} : lease.address.address;
   reply.chaddr = request.chaddr;
+  if (!is_nak) fill_boot(lease, reply);
 
   OptionPacker options(size_limit(lease, request) - ip_and_udp_header - dhcp4_fixed_size - 1);
   options.add(option4::message_type, {static_cast<std::uint8_t>(type)});
   options.add(option4::server_identifier, bytes_of(lease.server));
+  if (is_rapid) options.add(option4::rapid_commit, {});
   if (!is_nak && !is_for_inform) add_times(options, lease);
   // "the server MUST return the 'client identifier' option, unaltered, in its response message": RFC 6842
   // section 3.
@@ -143,7 +161,7 @@ Dhcp4Message compose(const Lease4& lease, const Dhcp4Message& request, Dhcp4Type
   }
   if (is_nak) options.add(option4::message, {why.begin(), why.end()});
   const auto requested = is_nak ? std::span<const std::uint8_t>{} : requested_options(request);
-  add_requested(options, lease, requested);
+  if (!is_nak) add_parameters(options, lease, requested);
   reply.options = options.take(requested);
   return reply;
 }
@@ -164,9 +182,11 @@ Dhcp4Reply address(Dhcp4Message message, const IpAddress& ciaddr) {
 }
 
 /// RFC 2131 section 4.3.1: the offer, which reserves the address. The client's wish for another one (option
-/// 50) or for another lease time (51) is not granted.
+/// 50) or for another lease time (51) is not granted. With option 80 the client takes the lease at once (RFC
+/// 4039 section 3.1): nobody else could have committed another.
 Dhcp4Reply offer(const Lease4& lease, const Dhcp4Message& request) {
-  return address(compose(lease, request, Dhcp4Type::offer), request.ciaddr);
+  const bool is_rapid = request.find(option4::rapid_commit) != nullptr;
+  return address(compose(lease, request, is_rapid ? Dhcp4Type::ack : Dhcp4Type::offer), request.ciaddr);
 }
 
 Dhcp4Reply acknowledge(const Lease4& lease, const Dhcp4Message& request) {
@@ -176,9 +196,17 @@ Dhcp4Reply acknowledge(const Lease4& lease, const Dhcp4Message& request) {
 /// "In all cases, when 'giaddr' is zero, the server broadcasts any DHCPNAK messages to 0xffffffff": RFC 2131
 /// section 4.1. The client may have any address, or none.
 Dhcp4Reply refuse(const Lease4& lease, const Dhcp4Message& request, const IpAddress& asked) {
-  const std::string why = asked.to_string() + " is not the address of this interface, which is " +
-                          lease.address.address.to_string();
+  const std::string why = lease.ipv6_only
+                              ? "this network has no IPv4"
+                              : asked.to_string() + " is not the address of this interface, which is " +
+                                    lease.address.address.to_string();
   return {compose(lease, request, Dhcp4Type::nak, why), broadcast_address, broadcast_station};
+}
+
+/// On a network without IPv4 no address is right: a client that comes with one has it from elsewhere, and
+/// would keep it until that lease ends.
+bool is_leased(const Lease4& lease, const IpAddress& address) {
+  return !lease.ipv6_only && address == lease.address.address;
 }
 
 /// RFC 2131 section 4.3.2. Which of its four states the client is in shows in table 4:
@@ -198,23 +226,51 @@ Answer answer_request(const Lease4& lease, const Dhcp4Message& request) {
     // INIT-REBOOT: "Server SHOULD send a DHCPNAK message to the client if the 'requested IP address' is
     // incorrect, or is on the wrong network". It has a record of this client, so it never "MUST remain
     // silent".
-    if (*requested != lease.address.address) return refuse(lease, request, *requested);
+    if (!is_leased(lease, *requested)) return refuse(lease, request, *requested);
     return acknowledge(lease, request);
   }
   // RENEWING (unicast) and REBINDING (broadcast): "The DHCP server SHOULD check 'ciaddr' for correctness
   // before replying to the DHCPREQUEST." A client that learns here that it is not has to begin anew, instead
   // of when its lease ends.
   if (request.ciaddr.is_unspecified()) return std::unexpected(Dhcp4Silence::no_address);
-  if (request.ciaddr != lease.address.address) return refuse(lease, request, request.ciaddr);
+  if (!is_leased(lease, request.ciaddr)) return refuse(lease, request, request.ciaddr);
   return acknowledge(lease, request);
+}
+
+/// A client that lists option 108 can do without IPv4, and learns here that it has to: "The server SHOULD NOT
+/// assign an address", "it SHOULD return 0.0.0.0 as the offered address", and "SHOULD NOT honor the Rapid
+/// Commit option" (RFC 8925 section 3.3). Another client is better off without an offer.
+Answer offer_ipv6_only(const Lease4& lease, const Dhcp4Message& request) {
+  const Bytes* list = request.find(option4::parameter_request_list);
+  if (list == nullptr || std::ranges::find(*list, option4::ipv6_only_preferred) == list->end()) {
+    return std::unexpected(Dhcp4Silence::ipv6_only);
+  }
+  Dhcp4Message reply;
+  reply.op = Dhcp4Op::reply;
+  reply.xid = request.xid;
+  reply.flags = request.flags;
+  reply.chaddr = request.chaddr;
+  OptionPacker options(size_limit(lease, request) - ip_and_udp_header - dhcp4_fixed_size - 1);
+  options.add(option4::message_type, {static_cast<std::uint8_t>(Dhcp4Type::offer)});
+  options.add(option4::server_identifier, bytes_of(lease.server));
+  // How long to wait before it asks again; zero leaves that to the client (1800 seconds, section 3.4).
+  options.add(option4::ipv6_only_preferred, bytes_of(0U));
+  add_times(options, lease);
+  // No link-local IPv4 address instead: section 3.3.1, RFC 2563 section 2.3.
+  if (request.find(option4::auto_configure) != nullptr) options.add(option4::auto_configure, {0});
+  if (const Bytes* identifier = request.find(option4::client_identifier)) {
+    options.add(option4::client_identifier, *identifier);
+  }
+  reply.options = options.take(*list);
+  return address(std::move(reply), {});
 }
 
 }  // namespace
 
 std::string_view name_of(Dhcp4Silence silence) {
   constexpr std::array<std::string_view, dhcp4_silences> names{
-      "malformed",       "oversized",    "not_a_request", "relayed",  "other_client", "bootp",
-      "unexpected_type", "other_server", "no_address",    "declined", "released",     "not_sent"};
+      "malformed",    "oversized",  "not_a_request", "relayed",  "other_client", "bootp",   "unexpected_type",
+      "other_server", "no_address", "declined",      "released", "ipv6_only",    "not_sent"};
   return names.at(static_cast<std::size_t>(silence));
 }
 
@@ -226,10 +282,12 @@ Answer answer(const Lease4& lease, const Dhcp4Message& request) {
   if (!type) return std::unexpected(Dhcp4Silence::bootp);
   switch (*type) {
     case Dhcp4Type::discover:
+      if (lease.ipv6_only) return offer_ipv6_only(lease, request);
       return offer(lease, request);
     case Dhcp4Type::request:
       return answer_request(lease, request);
     case Dhcp4Type::inform:
+      if (lease.ipv6_only) return std::unexpected(Dhcp4Silence::ipv6_only);
       // Section 4.3.5: "The server responds to a DHCPINFORM message by sending a DHCPACK message directly to
       // the address given in the 'ciaddr' field ... The server MUST NOT send a lease expiration time to the
       // client and SHOULD NOT fill in 'yiaddr'."

@@ -6,8 +6,8 @@
 // The options of a reply leave in this order: the message type, as every server does; what the client
 // requested, in its order (RFC 2132 section 9.8), but the subnet mask before the router (section 3.3); the
 // rest by number. What finds room in the client's size limit is decided before that, in order of need: 53,
-// 54, 51, 58, 59, 61, 56, then what was requested, in the client's order, so that what it asked for last is
-// left out first.
+// 54, 80, 51, 58, 59, 61, 56, then what was requested, in the client's order, then what is sent unasked; what
+// comes last is left out first.
 #pragma once
 
 #include <array>
@@ -44,9 +44,10 @@ enum class Dhcp4Silence : std::uint8_t {
   no_address,       ///< a REQUEST that names no address
   declined,         ///< DECLINE: the client found the address in use
   released,         ///< RELEASE: the client gave the address back
+  ipv6_only,        ///< the network has no IPv4, and the client does not say that it can do without
   not_sent,         ///< there was a reply, but the kernel did not take it
 };
-inline constexpr std::size_t dhcp4_silences = 12;
+inline constexpr std::size_t dhcp4_silences = 13;
 
 /// "other_client".
 std::string_view name_of(Dhcp4Silence silence);

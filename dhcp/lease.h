@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dhcp/dhcp4_message.h"
 #include "netsetup/types/bytes.h"
 #include "netsetup/types/ip.h"
 #include "netsetup/types/mac_address.h"
@@ -36,7 +37,15 @@ struct Lease4 {
   std::string hostname;                  ///< option 12, empty: not sent
   std::string domain;                    ///< option 15, empty: not sent
   std::uint16_t mtu = 0;                 ///< option 26, 0: not sent
+  std::vector<IpAddress> ntp;            ///< option 42; only IPv4 servers are sent
   std::optional<std::uint32_t> seconds;  ///< lease time; absent: infinite (0xffffffff)
+  IpAddress boot_server;                 ///< field 'siaddr', option 66; 0.0.0.0: not said
+  std::string boot_server_name;          ///< field 'sname', option 66 before boot_server; empty: not said
+  std::string boot_file;                 ///< field 'file', option 67; empty: not said
+  std::vector<Dhcp4Option> options;      ///< any others, see is_settable(); sent unasked, too
+  /// There is no IPv4 here. Only clients that can do without are answered, which learn that they have to (RFC
+  /// 8925); of the lease only client, server and seconds matter.
+  bool ipv6_only = false;
   friend bool operator==(const Lease4&, const Lease4&) = default;
 };
 

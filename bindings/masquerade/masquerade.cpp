@@ -148,22 +148,31 @@ dhcp::Lease4 lease4(const Choice& choice, const Input& input, const GuestNic& gu
                      .hostname = input.request.hostname,
                      .domain = guest.dns.search.empty() ? std::string() : guest.dns.search.front(),
                      .mtu = static_cast<std::uint16_t>(guest.mtu),
-                     .seconds = {}};
+                     .ntp = {},
+                     .seconds = {},
+                     .boot_server = {},
+                     .boot_server_name = {},
+                     .boot_file = {},
+                     .options = {}};
+  add_service(input.request.service, lease);
   std::erase_if(lease.dns.servers, [](const IpAddress& server) { return server.is_v6(); });
   return lease;
 }
 
 dhcp::Lease6 lease6(const Choice& choice, const Input& input, const GuestNic& guest) {
-  return {.client = guest.mac,
-          // As a whole address: a guest that comes back with another one of the prefix has to give it up.
-          .address = whole(choice.guest6),
-          .server_duid = dhcp::server_duid_of(id_of_tag(input.tag)),
-          .dns = guest.dns,
-          .ntp = {},
-          .hostname = input.request.hostname,
-          .domain = guest.dns.search.empty() ? std::string() : guest.dns.search.front(),
-          .boot_file_url = {},
-          .seconds = {}};
+  dhcp::Lease6 lease{
+      .client = guest.mac,
+      // As a whole address: a guest that comes back with another one of the prefix has to give it up.
+      .address = whole(choice.guest6),
+      .server_duid = dhcp::server_duid_of(id_of_tag(input.tag)),
+      .dns = guest.dns,
+      .ntp = {},
+      .hostname = input.request.hostname,
+      .domain = guest.dns.search.empty() ? std::string() : guest.dns.search.front(),
+      .boot_file_url = {},
+      .seconds = {}};
+  add_service(input.request.service, lease);
+  return lease;
 }
 
 dhcp::RouterAdvert router(const Choice& choice, const Input& input, const GuestNic& guest) {
@@ -186,6 +195,7 @@ dhcp::Leases leases(const Choice& choice, const Input& input, const GuestNic& gu
   const ServiceRequest& service = input.request.service;
   dhcp::Leases leases{.device = choice.device(), .v4 = {}, .v6 = {}, .router = {}};
   if (!choice.pod4.empty() && service.dhcp4) leases.v4 = lease4(choice, input, guest);
+  if (choice.pod4.empty() && service.ipv6_only) leases.v4 = ipv6_only_lease(service, guest.mac);
   if (!choice.pod6.empty() && service.dhcp6) leases.v6 = lease6(choice, input, guest);
   if (!choice.pod6.empty() && service.router) leases.router = router(choice, input, guest);
   return leases;
@@ -228,6 +238,7 @@ Design design(const Input& input) {
       ruleset({.comment = input.tag,
                .pod_interface = choice.pod_interface,
                .guest_device = choice.device(),
+               .answers_dhcp4 = design.leases.v4.has_value(),
                .v4 = nat_family(choice.pod4, choice.cidr4, choice.guest4),
                .v6 = nat_family(choice.pod6, choice.cidr6, choice.guest6),
                .ports = *ports});

@@ -103,6 +103,8 @@ struct Builder {
       // route_localnet lets them in otherwise.
       guard.rules.push_back(rule({daddr_within(loopback_net4), counter(), drop()}));
       guard.rules.push_back(rule({saddr(nat.v4->guest), accept()}));
+    }
+    if (nat.v4 || nat.answers_dhcp4) {
       guard.rules.push_back(rule({saddr(IpAddress{}), dport(IPPROTO_UDP, dhcp4_server), accept()}));
     }
     if (nat.v6) {

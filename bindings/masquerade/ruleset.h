@@ -40,7 +40,8 @@ struct NatFamily {
 struct Nat {
   std::string comment;  ///< the ownership tag
   std::string pod_interface;
-  std::string guest_device;  ///< faces the guest and holds the gateway addresses
+  std::string guest_device;    ///< faces the guest and holds the gateway addresses
+  bool answers_dhcp4 = false;  ///< also where v4 is absent: there is none, and the guest is told so
   std::optional<NatFamily> v4;
   std::optional<NatFamily> v6;
   std::map<std::uint8_t, ProtocolPorts> ports;  ///< empty: every port and protocol
