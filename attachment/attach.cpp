@@ -52,6 +52,7 @@ struct Draft {
   Record record;  ///< as it will be when attached
   NetState wanted;
   model::Plan steps;
+  std::optional<bindings::Forwarding> forwarding;
   std::vector<std::string> notes;
 };
 
@@ -65,6 +66,7 @@ Draft make_draft(const Request& request, Site& site, const RecordStore& store) {
   Design design = site.design(request, id, dns.dns);
   std::ranges::move(design.notes, std::back_inserter(draft.notes));
   draft.wanted = design.desired;
+  draft.forwarding = std::move(design.forwarding);
   if (draft.former) leave_behind(*draft.former, design, draft.wanted);
   const NetState observed = site.observe(draft.wanted, design.also_restore);
 
@@ -84,6 +86,43 @@ Draft make_draft(const Request& request, Site& site, const RecordStore& store) {
                                          : model::Ownership{.tag = bindings::tag_of(id), .unfinished = {}};
   draft.steps = model::diff(observed, draft.wanted, ownership);
   return draft;
+}
+
+/// Connections that a former ruleset sent elsewhere: the new one alone would let them be.
+void end_obsolete_connections(Draft& draft, Site& site) {
+  if (!draft.former || !draft.forwarding) return;
+  const bool changed = std::ranges::any_of(
+      draft.steps, [](const model::Step& step) { return std::holds_alternative<model::ReplaceTable>(step); });
+  // One that is not complete may have been killed between its ruleset and this.
+  if (!changed && draft.former->phase == Phase::attached) return;
+  const auto connections = site.kernel.connections();
+  if (!connections) {
+    draft.notes.emplace_back(
+        "This kernel does not tell its connections (CONFIG_NF_CT_NETLINK): those that are open go on as "
+        "before.");
+    return;
+  }
+  std::vector<IpAddress> former_guest;
+  if (draft.former) {
+    for (const IpPrefix& prefix : draft.former->guest.addresses) former_guest.push_back(prefix.address);
+  }
+  for (const model::Connection& connection : *connections) {
+    if (is_obsolete(connection, *draft.forwarding, former_guest)) site.kernel.forget(connection);
+  }
+}
+
+/// What a machine was started with, and a guest knows for good.
+void must_stay(const Record& former, const Record& next) {
+  const auto same = [&](std::string_view what, bool equal) {
+    if (equal) return;
+    throw Error(fmt::format("changing {} of a guest that is there", what), 0, ErrorKind::conflict)
+        .hint("Detach it and attach it anew.");
+  };
+  same("the binding", next.request.binding == former.request.binding);
+  same("the topology", next.bridge == former.bridge);
+  same("the tap", next.request.tap == former.request.tap && next.guest.tap == former.guest.tap);
+  same("the MAC address", next.guest.mac == former.guest.mac);
+  same("the addresses", next.guest.addresses == former.guest.addresses);
 }
 
 void converge_to(const NetState& wanted, const Record& record, Site& site, const Progress& progress) {
@@ -106,17 +145,25 @@ void roll_back(const Draft& draft, const Record& unfinished, Site& site, const R
   }
 }
 
-}  // namespace
+enum class Purpose : std::uint8_t { attach, update };
 
-Attachment attach(const Request& request, const Place& place, const Progress& progress) {
+Attachment make_attachment(Purpose purpose, const Request& request, const Place& place,
+                           const Progress& progress) {
   bindings::validate(request);
-  return while_doing(fmt::format("attaching '{}' with {}", request.interface, request.binding), [&] {
-    Site site(place, Site::Use::change);
+  const std::string_view verb = purpose == Purpose::attach ? "attaching" : "updating";
+  return while_doing(fmt::format("{} '{}' with {}", verb, request.interface, request.binding), [&] {
     const RecordStore store(place.state_dir, RecordStore::Missing::create);
-    const Draft draft = make_draft(request, site, store);
+    const Target target{.id = request.id, .interface = request.interface};
+    Site site(purpose == Purpose::update ? resolve(target, place, store) : place, Site::Use::change);
+    if (purpose == Purpose::update) require_record(store, site.id_of(target), site);
+    Draft draft = make_draft(request, site, store);
+    if (purpose == Purpose::update) must_stay(*draft.former, draft.record);
     const bool created = !draft.former || draft.former->phase != Phase::attached;
-    Attachment result{.record = draft.record, .notes = draft.notes, .created = created, .steps = draft.steps};
-    if (draft.steps.empty() && draft.former == draft.record) return result;
+    const auto result = [&] {
+      return Attachment{
+          .record = draft.record, .notes = draft.notes, .created = created, .steps = draft.steps};
+    };
+    if (draft.steps.empty() && draft.former == draft.record) return result();
 
     site.kernel.check_prerequisites(draft.steps);
     Record unfinished = draft.record;
@@ -124,6 +171,7 @@ Attachment attach(const Request& request, const Place& place, const Progress& pr
     store.save(unfinished);
     try {
       site.converge(draft.steps, draft.wanted, ownership_of(unfinished), progress);
+      end_obsolete_connections(draft, site);
       store.save(draft.record);
     } catch (Error& error) {
       try {
@@ -134,8 +182,18 @@ Attachment attach(const Request& request, const Place& place, const Progress& pr
       }
       throw;
     }
-    return result;
+    return result();
   });
+}
+
+}  // namespace
+
+Attachment attach(const Request& request, const Place& place, const Progress& progress) {
+  return make_attachment(Purpose::attach, request, place, progress);
+}
+
+Attachment update(const Request& request, const Place& place, const Progress& progress) {
+  return make_attachment(Purpose::update, request, place, progress);
 }
 
 Attachment plan(const Request& request, const Place& place) {

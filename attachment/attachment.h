@@ -54,6 +54,12 @@ struct Attachment {
 /// what differs.
 Attachment attach(const bindings::Request& request, const Place& place, const Progress& progress = {});
 
+/// attach() for an attachment that is there, whose guest may be running: changes ports, MTU, DNS and what
+/// else the address service says, at once. Connections that go where the request still wants them go on;
+/// others end. Error, before anything changes: there is no such attachment, or binding, topology, tap, MAC
+/// address or the guest's addresses would change.
+Attachment update(const bindings::Request& request, const Place& place, const Progress& progress = {});
+
 /// What attach() would do. Changes nothing, not even the state folder.
 Attachment plan(const bindings::Request& request, const Place& place);
 

@@ -8,17 +8,6 @@ namespace {
 
 using bindings::Record;
 
-Record require_record(const RecordStore& store, const std::string& id, const Site& site) {
-  std::optional<Record> record = load_record(store, id, site);
-  if (!record) {
-    throw Error(fmt::format("there is no attachment '{}' in this namespace", id))
-        .hint(
-            "'podnic show' lists those of the state folder; is it the right namespace, --interface and "
-            "--state-dir?");
-  }
-  return *std::move(record);
-}
-
 /// The namespace of an attachment that was found or made at that place.
 kernel::Netns open_home(const Record& record, const Place& place) {
   kernel::Netns netns = kernel::Netns::open(place.netns.empty() ? record.netns_path : place.netns);

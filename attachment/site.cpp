@@ -95,6 +95,17 @@ std::optional<bindings::Record> load_record(const RecordStore& store, const std:
   return std::nullopt;
 }
 
+bindings::Record require_record(const RecordStore& store, const std::string& id, const Site& site) {
+  std::optional<bindings::Record> record = load_record(store, id, site);
+  if (!record) {
+    throw Error(fmt::format("there is no attachment '{}' in this namespace", id))
+        .hint(
+            "'podnic show' lists those of the state folder; is it the right namespace, --interface and "
+            "--state-dir?");
+  }
+  return *std::move(record);
+}
+
 model::Ownership ownership_of(const bindings::Record& record) {
   model::Ownership ownership{.tag = bindings::tag_of(record.id), .unfinished = {}};
   if (record.phase == bindings::Phase::attached) return ownership;

@@ -42,6 +42,9 @@ struct Site {
 std::optional<bindings::Record> load_record(const RecordStore& store, const std::string& id,
                                             const Site& site);
 
+/// The same; an Error where there is none.
+bindings::Record require_record(const RecordStore& store, const std::string& id, const Site& site);
+
 /// True when the record's path still leads to the record's namespace.
 bool is_alive(const bindings::Record& record);
 

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bindings/forwarding.h"
 #include "bindings/request.h"
 #include "dhcp/lease.h"
 #include "netsetup/model/net_state.h"
@@ -45,8 +46,9 @@ struct Design {
   model::NetState desired;  ///< of the footprint only
   GuestNic guest;
   dhcp::Leases leases;
-  std::string bridge;              ///< its name, empty where there is none
-  std::vector<std::string> notes;  ///< for people: what was chosen or clamped, a sentence each
+  std::optional<Forwarding> forwarding;  ///< where the guest is behind NAT
+  std::string bridge;                    ///< its name, empty where there is none
+  std::vector<std::string> notes;        ///< for people: what was chosen or clamped, a sentence each
   /// Sysctls that the kernel changes as a side effect of the desired ones: to be put back on detach.
   std::vector<std::string> also_restore;
   /// The request with every choice that was made for the user filled in (networks, MAC), so that designing

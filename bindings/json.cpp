@@ -109,6 +109,8 @@ Json to_json_without_ports(const Request& request) {
   if (request.service.slaac) json["ipv6"] = {{"slaac", true}};
   add_service(request.service, json);
   if (!request.hostname.empty()) json["hostname"] = request.hostname;
+  if (!request.except_ports.empty())
+    json["exceptPorts"] = texts_of(request.except_ports, std::mem_fn(&PortForward::to_string));
   return json;
 }
 

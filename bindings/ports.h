@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,8 +39,19 @@ struct ProtocolPorts {
   friend bool operator==(const ProtocolPorts&, const ProtocolPorts&) = default;
 };
 
-/// By protocol number. The same forward said twice is said once; a pod port that should go to two guest ports
-/// is an error that names it.
-Parsed<std::map<std::uint8_t, ProtocolPorts>> normalize(const std::vector<PortForward>& forwards);
+/// Which packets to an address of the pod go to the guest.
+struct Forwards {
+  std::map<std::uint8_t, ProtocolPorts> ports;  ///< by protocol number; empty: every port and protocol
+  /// Then: but these, which stay the pod's. Sorted, disjoint, neighbours merged.
+  std::map<std::uint8_t, std::vector<PortRange>> except;
+  friend bool operator==(const Forwards&, const Forwards&) = default;
+
+  /// The guest's port for that of the pod; nullopt: it is not forwarded.
+  [[nodiscard]] std::optional<std::uint16_t> guest_port(std::uint8_t protocol, std::uint16_t port) const;
+};
+
+/// The same forward said twice is said once. Errors, which name the port: one that should go to two guest
+/// ports; an exception that says a guest port; exceptions that leave nothing of the forwards.
+Parsed<Forwards> normalize(const std::vector<PortForward>& forwards, const std::vector<PortForward>& except);
 
 }  // namespace podnic::bindings

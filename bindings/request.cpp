@@ -69,7 +69,7 @@ void validate(const Request& request) {
                        request.guest_cidr6->to_string()));
   }
   validate(request.service);
-  require(normalize(request.ports));
+  require(normalize(request.ports, request.except_ports));
   // RFC 1035 section 2.3.4 and RFC 2132 section 3.14.
   if (request.hostname.size() > 253 ||
       std::ranges::any_of(request.hostname, [](char c) { return c <= ' ' || c >= 0x7f; })) {

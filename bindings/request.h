@@ -39,6 +39,8 @@ struct Request {
   std::optional<IpPrefix> guest_cidr4;  ///< absent: the first free one of the binding's list
   std::optional<IpPrefix> guest_cidr6;
   std::vector<PortForward> ports;  ///< empty: every port and protocol
+  /// Ports that stay the pod's, out of those that `ports` forwards; without guest ports.
+  std::vector<PortForward> except_ports;
   ServiceRequest service;
   std::string hostname;  ///< for the guest, by DHCP; empty: none
   std::string resolv_conf = "/etc/resolv.conf";

@@ -24,14 +24,17 @@ void read_tap(ObjectReader tap, TapRequest& request) {
   tap.finish();
 }
 
-std::vector<IpAddress> read_ntp(ObjectReader& reader) {
-  std::vector<IpAddress> servers;
-  for (const std::string& text : reader.texts("ntp")) {
-    const auto server = IpAddress::parse(text);
-    if (!server) reader.refuse("ntp", server.error().message);
-    servers.push_back(*server);
+/// A list that is there takes the place of the former one, an empty one, too.
+template <typename T>
+void read_list(ObjectReader& reader, std::string_view key, Parsed<T> (*parse)(std::string_view),
+               std::vector<T>& list) {
+  if (reader.find(key) == nullptr) return;
+  list.clear();
+  for (const std::string& text : reader.texts(key)) {
+    Parsed<T> one = parse(text);
+    if (!one) reader.refuse(key, one.error().message);
+    list.push_back(*std::move(one));
   }
-  return servers;
 }
 
 void read_boot(ObjectReader boot, BootRequest& request) {
@@ -51,15 +54,9 @@ void read_service(ObjectReader& reader, ServiceRequest& service) {
   }
   take(service.ipv6_only, reader.flag("ipv6Only"));
   if (const auto seconds = read_u32(reader, "leaseTime")) service.lease_seconds = seconds;
-  if (auto servers = read_ntp(reader); !servers.empty()) service.ntp = std::move(servers);
+  read_list(reader, "ntp", IpAddress::parse, service.ntp);
   if (auto boot = reader.object("boot")) read_boot(*std::move(boot), service.boot);
-  std::vector<dhcp::Dhcp4Option> options;
-  for (const std::string& text : reader.texts("dhcpOptions")) {
-    auto option = parse_dhcp_option(text);
-    if (!option) reader.refuse("dhcpOptions", option.error().message);
-    options.push_back(*std::move(option));
-  }
-  if (!options.empty()) service.dhcp_options = std::move(options);
+  read_list(reader, "dhcpOptions", parse_dhcp_option, service.dhcp_options);
 }
 
 }  // namespace
@@ -79,13 +76,8 @@ Request request_from_json(std::string_view text, Request base) {
   read_service(reader, base.service);
   take(base.hostname, reader.text("hostname"));
   take(base.resolv_conf, reader.text("resolvConf"));
-  std::vector<PortForward> ports;
-  for (const std::string& spec : reader.texts("ports")) {
-    const auto port = PortForward::parse(spec);
-    if (!port) reader.refuse("ports", port.error().message);
-    ports.push_back(*port);
-  }
-  if (!ports.empty()) base.ports = std::move(ports);
+  read_list(reader, "ports", PortForward::parse, base.ports);
+  read_list(reader, "exceptPorts", PortForward::parse, base.except_ports);
   reader.finish();
   return base;
 }

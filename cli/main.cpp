@@ -42,6 +42,12 @@ int attach_command(const Invocation& invocation) {
   return exit_done;
 }
 
+int update_command(const Invocation& invocation) {
+  const Attachment attachment = update(invocation.request, invocation.place);
+  print(invocation.output == Output::json ? attachment_json(attachment) : attachment_text(attachment));
+  return exit_done;
+}
+
 int plan_command(const Invocation& invocation) {
   const Attachment planned = plan(invocation.request, invocation.place);
   switch (invocation.output) {
@@ -123,6 +129,7 @@ int dispatch(const Invocation& invocation) {
     return exit_done;
   }
   if (invocation.command == "attach") return attach_command(invocation);
+  if (invocation.command == "update") return update_command(invocation);
   if (invocation.command == "plan") return plan_command(invocation);
   if (invocation.command == "detach") return detach_command(invocation);
   if (invocation.command == "check") return check_command(invocation);
@@ -148,7 +155,13 @@ int main(int argc, char** argv) {
   // What is wrong with the arguments alone is wrong usage; what does not fit the namespace is a failure.
   int exit_status = cli::exit_usage;
   try {
-    const cli::Invocation invocation = cli::parse_arguments(arguments);
+    const cli::Invocation invocation =
+        cli::parse_arguments(arguments, [&](const Target& target, const Place& place) {
+          exit_status = cli::exit_failed;
+          bindings::Request request = find_attachment(target, place).request;
+          exit_status = cli::exit_usage;
+          return request;
+        });
     exit_status = cli::exit_failed;
     return cli::dispatch(invocation);
   } catch (const Error& error) {

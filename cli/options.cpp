@@ -27,9 +27,14 @@ struct Command {
   Output default_output = Output::text;
 };
 
-constexpr std::array<Command, 7> commands{{
+constexpr std::array<Command, 8> commands{{
     {"attach", "podnic attach [flags]",
      "Wires a guest NIC in a pod's network namespace and prints what the VM needs.", true, Output::json},
+    {"update", "podnic update [flags]",
+     "Changes the ports, the MTU, or what the guest is told, of an attachment whose guest may be running; "
+     "what is not said "
+     "stays.",
+     true, Output::json},
     {"detach", "podnic detach [flags]", "Takes the wiring away; the namespace is as it was before.", false,
      Output::text},
     {"check", "podnic check [flags]",
@@ -89,17 +94,19 @@ po::options_description request_flags() {
       ("guest-cidr6", po::value<std::string>(),
        "IPv6 network of gateway and guest (default fd10:0:2::/120)")  //
       ("port", po::value<std::vector<std::string>>(),
-       "forwarded port, repeatable: 80/tcp, 8000-8100/udp, 8080:80/tcp (pod port:guest port); none: all")  //
-      ("no-dhcp4", po::bool_switch(), "no DHCPv4 for the guest")                                           //
-      ("no-dhcp6", po::bool_switch(), "no DHCPv6 for the guest")                                           //
-      ("no-ra", po::bool_switch(), "no Router Advertisements for the guest")                               //
-      ("slaac", po::bool_switch(), "the guest makes its IPv6 address itself, of a /64 and its MAC")        //
-      ("ipv6-only", po::bool_switch(), "in a pod without IPv4, tell guests that can do without it so")     //
-      ("lease-time", po::value<std::string>(), "seconds of the guest's leases, or infinite (default)")     //
-      ("ntp", po::value<std::vector<std::string>>(), "NTP server of the guest, an address; repeatable")    //
-      ("boot-server", po::value<std::string>(), "network boot: IPv4 address or name of the TFTP server")   //
-      ("boot-file", po::value<std::string>(), "network boot: file name or URL for DHCPv4")                 //
-      ("boot-url6", po::value<std::string>(), "network boot: URL for DHCPv6")                              //
+       "forwarded port, repeatable: 80/tcp, 8000-8100/udp, 8080:80/tcp (pod port:guest port)")  //
+      ("except-port", po::value<std::vector<std::string>>(),
+       "port that stays the pod's, repeatable: 5900/tcp, 49152-49215/tcp")                                //
+      ("no-dhcp4", po::bool_switch(), "no DHCPv4 for the guest")                                          //
+      ("no-dhcp6", po::bool_switch(), "no DHCPv6 for the guest")                                          //
+      ("no-ra", po::bool_switch(), "no Router Advertisements for the guest")                              //
+      ("slaac", po::bool_switch(), "the guest makes its IPv6 address itself, of a /64 and its MAC")       //
+      ("ipv6-only", po::bool_switch(), "in a pod without IPv4, tell guests that can do without it so")    //
+      ("lease-time", po::value<std::string>(), "seconds of the guest's leases, or infinite (default)")    //
+      ("ntp", po::value<std::vector<std::string>>(), "NTP server of the guest, an address; repeatable")   //
+      ("boot-server", po::value<std::string>(), "network boot: IPv4 address or name of the TFTP server")  //
+      ("boot-file", po::value<std::string>(), "network boot: file name or URL for DHCPv4")                //
+      ("boot-url6", po::value<std::string>(), "network boot: URL for DHCPv6")                             //
       ("dhcp-option", po::value<std::vector<std::string>>(),
        "any other DHCPv4 option, repeatable: 224=text:hello; also hex, ip, u8, u16, u32, bool")  //
       ("hostname", po::value<std::string>(), "host name that the guest is told")                 //
@@ -179,13 +186,15 @@ class Flags {
   const po::variables_map& values_;
 };
 
-/// The values of a repeatable flag, in the place of those of --config.
+/// The values of a repeatable flag, in the place of those of --config. `nothing` alone is the word for an
+/// empty list.
 template <typename T>
 void read_list(const Flags& flags, const std::string& name, Parsed<T> (*parse)(std::string_view),
-               std::vector<T>& list) {
+               std::vector<T>& list, std::string_view nothing = "none") {
   const auto texts = flags.get<std::vector<std::string>>(name);
   if (!texts) return;
   list.clear();
+  if (texts->size() == 1 && texts->front() == nothing) return;
   for (const std::string& text : *texts) list.push_back(understand(parse(text), name));
 }
 
@@ -230,10 +239,39 @@ void read_request(const Flags& flags, bindings::Request& request) {
   if (const auto cidr = flags.get<std::string>("guest-cidr6")) {
     request.guest_cidr6 = understand(IpPrefix::parse(*cidr), "guest-cidr6");
   }
-  read_list(flags, "port", bindings::PortForward::parse, request.ports);
+  read_list(flags, "port", bindings::PortForward::parse, request.ports, "all");
+  read_list(flags, "except-port", bindings::PortForward::parse, request.except_ports);
   read_service(flags, request.service);
   flags.take<std::string>("hostname", request.hostname);
   flags.take<std::string>("resolv-conf", request.resolv_conf);
+}
+
+/// The configuration over what is there already, and the flags over both.
+void read_whole_request(const Flags& flags, const RequestOf& request_of, Invocation& invocation) {
+  bindings::Request& request = invocation.request;
+  std::string config;
+  const auto path = flags.get<std::string>("config");
+  const auto read_over = [&](bindings::Request base) {
+    if (!path) return base;
+    return while_doing(fmt::format("reading configuration '{}'", *path),
+                       [&] { return bindings::request_from_json(config, std::move(base)); });
+  };
+  if (path)
+    config =
+        while_doing(fmt::format("reading configuration '{}'", *path), [&] { return read_config(*path); });
+  request = read_over({});
+  flags.take<std::string>("interface", request.interface);
+  flags.take<std::string>("id", request.id);
+  invocation.target = {.id = request.id, .interface = request.interface};
+  if (invocation.command == "update") {
+    request = read_over(request_of(invocation.target, invocation.place));
+    // The attachment's own: a configuration names it, and cannot give it another.
+    request.id = invocation.target.id.empty() ? request.id : invocation.target.id;
+  }
+  read_request(flags, request);
+  bindings::validate(request);
+  invocation.interface_given =
+      request.interface != bindings::Request{}.interface || flags.get<std::string>("interface").has_value();
 }
 
 void read_place(const Flags& flags, Invocation& invocation) {
@@ -283,7 +321,7 @@ bool asks_for_json(const std::vector<std::string>& arguments) {
   return false;
 }
 
-Invocation parse_arguments(const std::vector<std::string>& arguments) {
+Invocation parse_arguments(const std::vector<std::string>& arguments, const RequestOf& request_of) {
   Invocation invocation;
   if (arguments.empty()) refuse("a command is missing", "'podnic --help' lists them.");
   invocation.command = arguments.front();
@@ -332,18 +370,7 @@ Invocation parse_arguments(const std::vector<std::string>& arguments) {
   const Flags flags(values);
   read_output(flags, command, invocation);
   read_place(flags, invocation);
-  if (const auto config = flags.get<std::string>("config")) {
-    invocation.request = while_doing(fmt::format("reading configuration '{}'", *config), [&] {
-      return bindings::request_from_json(read_config(*config), bindings::Request{});
-    });
-  }
-  flags.take<std::string>("interface", invocation.request.interface);
-  flags.take<std::string>("id", invocation.request.id);
-  read_request(flags, invocation.request);
-  bindings::validate(invocation.request);
-  invocation.interface_given = invocation.request.interface != bindings::Request{}.interface ||
-                               flags.get<std::string>("interface").has_value();
-  invocation.target = {.id = invocation.request.id, .interface = invocation.request.interface};
+  read_whole_request(flags, request_of, invocation);
 
   flags.take<int>("ready-fd", invocation.ready_fd);
   if (invocation.ready_fd != -1 && ::fcntl(invocation.ready_fd, F_GETFD) < 0) {

@@ -1,6 +1,7 @@
 // The command line: what was asked for, checked, in one value.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,8 +32,12 @@ struct Invocation {
   std::vector<std::string> vm_command;  ///< run: what stands after "--"
 };
 
-/// Reads the arguments without the program's name. Throws Error(bad_request) for wrong usage.
-Invocation parse_arguments(const std::vector<std::string>& arguments);
+/// The request of the attachment that is there: what `update` changes.
+using RequestOf = std::function<bindings::Request(const Target&, const Place&)>;
+
+/// Reads the arguments without the program's name. Throws Error(bad_request) for wrong usage, and what
+/// `request_of` throws.
+Invocation parse_arguments(const std::vector<std::string>& arguments, const RequestOf& request_of);
 
 /// Whether the arguments ask for JSON, as far as that can be said without understanding them: for errors in
 /// them.

@@ -207,6 +207,17 @@ std::optional<NatFamily> nat_family(const std::vector<IpAddress>& pod, const IpP
   return NatFamily{pod, guest, cidr.host(1)};
 }
 
+Forwarding forwarding(const Choice& choice, const Forwards& forwards) {
+  Forwarding all{.pod = choice.pod4, .guest = {}, .forwards = forwards};
+  all.pod.insert(all.pod.end(), choice.pod6.begin(), choice.pod6.end());
+  if (!choice.pod4.empty()) {
+    all.pod.push_back(IpAddress::v4(127, 0, 0, 1));
+    all.guest.push_back(choice.guest4);
+  }
+  if (!choice.pod6.empty()) all.guest.push_back(choice.guest6);
+  return all;
+}
+
 /// nft's text knows letters, digits, '.', '_', '/', '-' in names; another name is hashed, as a long one is.
 std::string table_name(const std::string& interface) {
   constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
@@ -232,8 +243,9 @@ Design design(const Input& input) {
   add_links(choice, input, design.desired);
   add_sysctls(choice, input.observed, design.desired);
   if (!choice.pod6.empty()) design.also_restore = forwarding_side_effects(input.observed, design.desired);
-  const auto ports = normalize(input.request.ports);
-  if (!ports) throw Error(ports.error().message, 0, ErrorKind::bad_request);
+  const auto forwards = normalize(input.request.ports, input.request.except_ports);
+  if (!forwards) throw Error(forwards.error().message, 0, ErrorKind::bad_request);
+  design.forwarding = forwarding(choice, *forwards);
   design.desired.tables[table_name(choice.pod_interface)] =
       ruleset({.comment = input.tag,
                .pod_interface = choice.pod_interface,
@@ -241,7 +253,7 @@ Design design(const Input& input) {
                .answers_dhcp4 = design.leases.v4.has_value(),
                .v4 = nat_family(choice.pod4, choice.cidr4, choice.guest4),
                .v6 = nat_family(choice.pod6, choice.cidr6, choice.guest6),
-               .ports = *ports});
+               .forwards = *forwards});
   design.resolved = input.request;
   if (!choice.pod4.empty()) design.resolved.guest_cidr4 = choice.cidr4;
   if (!choice.pod6.empty()) design.resolved.guest_cidr6 = choice.cidr6;

@@ -47,23 +47,11 @@ struct Builder {
     table.sets.push_back(std::move(set));
   }
 
-  /// Sets and rules of one protocol; its single ports join those of the others.
-  void protocol_ports(std::uint8_t protocol, const ProtocolPorts& ports, Set& singles,
-                      std::vector<Rule>& inbound) {
-    const std::string prefix = std::string(protocol_name(protocol)) + "_";
-    if (!ports.moved.empty()) {
-      Set map{.name = prefix + "moved", .data = DataType::inet_service};
-      for (const auto& [pod, guest] : ports.moved) {
-        map.elements.push_back({value_of_port(pod), value_of_port(pod), value_of_port(guest)});
-      }
-      for (const NatFamily* family : families()) {
-        inbound.push_back(rule({family_is(family->guest.family()), protocol_is(protocol),
-                                dnat_mapped(family->guest, protocol, map.name)}));
-      }
-      table.sets.push_back(std::move(map));
-    }
-    Set ranges{.name = prefix + "ranges", .interval = true};
-    for (const PortRange& range : ports.kept) {
+  /// Fills `singles` with the ports of one protocol, but for its longer ranges, of which it makes a set.
+  std::optional<Fragment> ranges_set(std::uint8_t protocol, const std::vector<PortRange>& all,
+                                     const std::string& suffix, Set& singles) {
+    Set ranges{.name = std::string(protocol_name(protocol)) + suffix, .interval = true};
+    for (const PortRange& range : all) {
       if (range.last - range.first >= longest_run_of_singles) {
         ranges.elements.push_back({value_of_port(range.first), value_of_port(range.last), std::nullopt});
         continue;
@@ -73,20 +61,48 @@ struct Builder {
         singles.elements.push_back({key, key, std::nullopt});
       }
     }
-    if (ranges.elements.empty()) return;
-    inbound.push_back(rule({dport_in(protocol, ranges.name), go_to("deliver")}));
+    if (ranges.elements.empty()) return std::nullopt;
+    const Fragment match = dport_in(protocol, ranges.name);
     table.sets.push_back(std::move(ranges));
+    return match;
+  }
+
+  /// The single ports of all protocols: sorted as they are, by protocol, then by port.
+  void match_singles(Set singles, const Fragment& verdict, std::vector<Rule>& inbound) {
+    if (singles.elements.empty()) return;
+    inbound.push_back(rule({proto_dport_in(singles.name), verdict}));
+    table.sets.push_back(std::move(singles));
+  }
+
+  void moved_ports(std::uint8_t protocol, const ProtocolPorts& ports, std::vector<Rule>& inbound) {
+    if (ports.moved.empty()) return;
+    Set map{.name = std::string(protocol_name(protocol)) + "_moved", .data = DataType::inet_service};
+    for (const auto& [pod, guest] : ports.moved) {
+      map.elements.push_back({value_of_port(pod), value_of_port(pod), value_of_port(guest)});
+    }
+    for (const NatFamily* family : families()) {
+      inbound.push_back(rule({family_is(family->guest.family()), protocol_is(protocol),
+                              dnat_mapped(family->guest, protocol, map.name)}));
+    }
+    table.sets.push_back(std::move(map));
   }
 
   void inbound() {
     Chain inbound{.name = "inbound"};
-    if (nat.ports.empty()) inbound.rules.push_back(rule({go_to("deliver")}));
-    Set singles{.name = "ports", .key = DataType::proto_service};
-    for (const auto& [protocol, ports] : nat.ports) protocol_ports(protocol, ports, singles, inbound.rules);
-    if (!singles.elements.empty()) {  // sorted as they are: by protocol, then by port
-      inbound.rules.push_back(rule({proto_dport_in(singles.name), go_to("deliver")}));
-      table.sets.push_back(std::move(singles));
+    Set except{.name = "except", .key = DataType::proto_service};
+    for (const auto& [protocol, ranges] : nat.forwards.except) {
+      if (const auto match = ranges_set(protocol, ranges, "_except", except))
+        inbound.rules.push_back(rule({*match, return_to_caller()}));
     }
+    match_singles(std::move(except), return_to_caller(), inbound.rules);
+    if (nat.forwards.ports.empty()) inbound.rules.push_back(rule({go_to("deliver")}));
+    Set singles{.name = "ports", .key = DataType::proto_service};
+    for (const auto& [protocol, ports] : nat.forwards.ports) {
+      moved_ports(protocol, ports, inbound.rules);
+      if (const auto match = ranges_set(protocol, ports.kept, "_ranges", singles))
+        inbound.rules.push_back(rule({*match, go_to("deliver")}));
+    }
+    match_singles(std::move(singles), go_to("deliver"), inbound.rules);
     table.chains.push_back(std::move(inbound));
 
     Chain deliver{.name = "deliver"};

@@ -20,7 +20,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -44,7 +43,7 @@ struct Nat {
   bool answers_dhcp4 = false;  ///< also where v4 is absent: there is none, and the guest is told so
   std::optional<NatFamily> v4;
   std::optional<NatFamily> v6;
-  std::map<std::uint8_t, ProtocolPorts> ports;  ///< empty: every port and protocol
+  Forwards forwards;
 };
 
 model::nft::Table ruleset(const Nat& nat);

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "netsetup/kernel/conntrack.h"
 #include "netsetup/kernel/nftables.h"
 #include "netsetup/kernel/rtnetlink.h"
 #include "netsetup/kernel/sysctl.h"
@@ -117,6 +118,14 @@ std::vector<std::string> Kernel::tables_of(const std::string& tag) {
 
 std::map<std::string, LinkStats> Kernel::link_stats() {
   return rtnetlink::link_stats(*impl_->route);
+}
+
+std::optional<std::vector<model::Connection>> Kernel::connections() {
+  return conntrack::connections(impl_->nftables());
+}
+
+void Kernel::forget(const model::Connection& connection) {
+  conntrack::forget(impl_->nftables(), connection);
 }
 
 void Kernel::check_prerequisites(const model::Plan& plan) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "netsetup/kernel/netns.h"
+#include "netsetup/model/connection.h"
 #include "netsetup/model/net_state.h"
 #include "netsetup/model/step.h"
 #include "netsetup/types/unique_fd.h"
@@ -49,6 +50,11 @@ class Kernel {
   /// The names of the inet tables whose comment is `tag`.
   [[nodiscard]] std::vector<std::string> tables_of(const std::string& tag);
   [[nodiscard]] std::map<std::string, LinkStats> link_stats();
+
+  /// All tracked connections; nullopt where the kernel cannot tell them.
+  [[nodiscard]] std::optional<std::vector<model::Connection>> connections();
+  /// The next packet of the connection will be the first of a new one.
+  void forget(const model::Connection& connection);
 
   /// What must hold before the first step of the plan can succeed, each with its own sentence: CAP_NET_ADMIN
   /// over the namespace; where a tap is to be created, a usable /dev/net/tun; where a sysctl would have to

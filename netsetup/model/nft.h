@@ -219,6 +219,7 @@ Fragment accept();
 Fragment drop();
 Fragment jump(std::string_view chain);
 Fragment go_to(std::string_view chain);
+Fragment return_to_caller();
 Fragment snat(const IpAddress& to);
 Fragment dnat(const IpAddress& to);
 /// dnat to the address, and to the port that `map` gives for the packet's destination port; no match, no

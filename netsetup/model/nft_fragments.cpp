@@ -248,6 +248,10 @@ Fragment go_to(std::string_view chain) {
   return verdict(NFT_GOTO, chain, "goto " + std::string(chain));
 }
 
+Fragment return_to_caller() {
+  return verdict(NFT_RETURN, {}, "return");
+}
+
 Fragment snat(const IpAddress& to) {
   return nat_to(NFT_NAT_SNAT, to);
 }

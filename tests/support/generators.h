@@ -156,6 +156,10 @@ inline bindings::Request random_request(Random& random, const PodSpec& pod) {
   request.service.slaac = random.chance(20) && !request.guest_cidr6;
   request.service.router = request.service.slaac || !random.chance(10);
   request.ports = random_ports(random);
+  if (request.ports.empty() && random.chance(50)) {
+    request.except_ports = random_ports(random);
+    for (bindings::PortForward& one : request.except_ports) one.guest_first = one.first;
+  }
   if (random.chance(30)) request.hostname = "guest-1.example";
   return request;
 }

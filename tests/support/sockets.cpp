@@ -1,6 +1,7 @@
 #include "tests/support/sockets.h"
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -51,6 +52,17 @@ int type_of(std::uint8_t protocol) {
   return protocol == IPPROTO_TCP ? SOCK_STREAM : SOCK_DGRAM;
 }
 
+/// On every address of the namespace.
+void listen_on(const UniqueFd& socket, std::uint8_t protocol, std::uint16_t port) {
+  const sockaddr_in6 here = endpoint(IpAddress::v6({}), port);
+  // An earlier one's connections may still be in TIME_WAIT.
+  const int on = 1;
+  if (protocol == IPPROTO_TCP)
+    check(::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "reuse");
+  check(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&here), sizeof here), "bind");
+  if (protocol == IPPROTO_TCP) check(::listen(socket.get(), 16), "listen");
+}
+
 /// A socket made in the namespace, on its way to there; `error` is connect()'s.
 UniqueFd connect_from(const TestNetns& from, std::uint8_t protocol, const IpAddress& to, std::uint16_t port,
                       int& error) {
@@ -71,13 +83,7 @@ Answerer::Answerer(const TestNetns& netns, std::string name, const std::vector<s
     for (const std::uint16_t port : ports) {
       for (const std::uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
         Service service{open_socket(type_of(protocol)), port, protocol == IPPROTO_TCP};
-        const sockaddr_in6 here = endpoint(IpAddress::v6({}), port);
-        // An earlier one's connections may still be in TIME_WAIT.
-        const int on = 1;
-        if (service.stream)
-          check(::setsockopt(service.socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "reuse");
-        check(::bind(service.socket.get(), reinterpret_cast<const sockaddr*>(&here), sizeof here), "bind");
-        if (service.stream) check(::listen(service.socket.get(), 16), "listen");
+        listen_on(service.socket, protocol, port);
         services_.push_back(std::move(service));
       }
     }
@@ -150,6 +156,42 @@ std::string ask(const TestNetns& from, std::uint8_t protocol, const IpAddress& t
     }
   } while (std::chrono::steady_clock::now() < deadline);
   return "no answer";
+}
+
+Conversation::Conversation(std::uint8_t protocol, const TestNetns& server, std::uint16_t port,
+                           const TestNetns& client, const IpAddress& to, std::uint16_t to_port)
+    : protocol_(protocol) {
+  server.netns().run([&] {
+    server_ = open_socket(type_of(protocol));
+    listen_on(server_, protocol, port);
+  });
+  int error = 0;
+  client_ = connect_from(client, protocol, to, to_port, error);
+  if (protocol != IPPROTO_TCP) return;
+  pollfd event{server_.get(), POLLIN, 0};
+  check(::poll(&event, 1, 10000) == 1 ? 0 : -1, "a connection");
+  server_ =
+      UniqueFd(check(::accept4(server_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK), "accept"));
+}
+
+bool Conversation::goes_on() {
+  std::array<pollfd, 2> events{{{server_.get(), POLLIN, 0}, {client_.get(), POLLIN, 0}}};
+  char byte = '?';
+  if (::send(client_.get(), &byte, 1, MSG_NOSIGNAL) < 0) return false;
+  while (::poll(events.data(), events.size(), 10000) > 0) {
+    if (events[0].revents != 0) {
+      sockaddr_in6 asker{};
+      socklen_t size = sizeof asker;
+      if (::recvfrom(server_.get(), &byte, 1, 0, reinterpret_cast<sockaddr*>(&asker), &size) != 1)
+        return false;
+      const bool connected = protocol_ == IPPROTO_TCP;
+      ::sendto(server_.get(), "!", 1, MSG_NOSIGNAL,
+               connected ? nullptr : reinterpret_cast<const sockaddr*>(&asker), connected ? 0 : size);
+    }
+    if (events[1].revents != 0) return ::recv(client_.get(), &byte, 1, 0) == 1 && byte == '!';
+  }
+  ADD_FAILURE() << "neither an answer nor a refusal";
+  return false;
 }
 
 void knock(const TestNetns& from, std::uint8_t protocol, const IpAddress& to, std::uint16_t port) {

@@ -42,6 +42,23 @@ class Answerer {
 /// ten seconds.
 std::string ask(const TestNetns& from, std::uint8_t protocol, const IpAddress& to, std::uint16_t port);
 
+/// A client and a server that stay in touch: an open stream, or datagrams between the same two sockets.
+class Conversation {
+ public:
+  /// The server is on `port` of every address of its namespace; the client is on its way to `to`, port
+  /// `to_port`.
+  Conversation(std::uint8_t protocol, const TestNetns& server, std::uint16_t port, const TestNetns& client,
+               const IpAddress& to, std::uint16_t to_port);
+
+  /// True when a byte comes to the server and its answer back; false when somebody refuses it.
+  [[nodiscard]] bool goes_on();
+
+ private:
+  std::uint8_t protocol_;
+  UniqueFd server_;  // the connection itself once there is one
+  UniqueFd client_;
+};
+
 /// Sends a datagram, or a SYN, and waits for nothing. The datagram says "direct".
 void knock(const TestNetns& from, std::uint8_t protocol, const IpAddress& to, std::uint16_t port);
 

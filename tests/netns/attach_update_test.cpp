@@ -1,0 +1,164 @@
+// podnic::update(): what changes under a guest that runs, and what does not.
+#include <gmock/gmock.h>
+
+#include "tests/support/traffic_fixture.h"
+
+namespace podnic::test {
+namespace {
+
+class Update : public Traffic {
+ protected:
+  void update_ports(const std::vector<const char*>& ports, const std::vector<const char*>& except = {}) {
+    bindings::Request request = record.request;
+    request.ports.clear();
+    request.except_ports.clear();
+    for (const char* text : ports) request.ports.push_back(port(text));
+    for (const char* text : except) request.except_ports.push_back(port(text));
+    record = update(request, place()).record;
+    expect_healthy();
+  }
+  void expect_healthy() const { EXPECT_EQ(check({.id = record.id}, place()), std::vector<model::Drift>{}); }
+};
+
+TEST_P(Update, ConnectionsGoOnWhereTheirPortStaysAndEndWhereItGoes) {
+  wire({"80/tcp", "81/tcp", "53/udp", "54/udp"});
+  for (const Family family : both_families) {
+    update_ports({"80/tcp", "81/tcp", "53/udp", "54/udp"});
+    const auto talk = [&](std::uint8_t protocol, std::uint16_t port) {
+      return Conversation(protocol, guest->netns, port, peer(), pod_ip(family), port);
+    };
+    Conversation kept_stream = talk(IPPROTO_TCP, 80);
+    Conversation lost_stream = talk(IPPROTO_TCP, 81);
+    Conversation kept_datagrams = talk(IPPROTO_UDP, 53);
+    Conversation lost_datagrams = talk(IPPROTO_UDP, 54);
+    for (Conversation* one : {&kept_stream, &lost_stream, &kept_datagrams, &lost_datagrams})
+      EXPECT_TRUE(one->goes_on());
+
+    update_ports({"80/tcp", "53/udp", "8000-8999/tcp"});
+    EXPECT_TRUE(kept_stream.goes_on());
+    EXPECT_TRUE(kept_datagrams.goes_on());
+    EXPECT_FALSE(lost_datagrams.goes_on());
+    EXPECT_FALSE(lost_stream.goes_on());
+    const Answerer at_guest(guest->netns, "guest", {8500});
+    EXPECT_EQ(ask(peer(), IPPROTO_TCP, pod_ip(family), 8500), answer("guest", 8500, peer_ip(family)));
+  }
+}
+
+TEST_P(Update, DatagramsToThePodGoToTheGuestAsSoonAsTheirPortDoes) {
+  wire({"80/tcp"});
+  for (const Family family : both_families) {
+    update_ports({"80/tcp"});
+    // The pod's own server, with an answer: a flow that connection tracking would remember for minutes.
+    Conversation at_pod(IPPROTO_UDP, pod(), 53, peer(), pod_ip(family), 53);
+    EXPECT_TRUE(at_pod.goes_on());
+    update_ports({"53/udp"});
+    EXPECT_FALSE(at_pod.goes_on()) << "the guest has no server there, and says so";
+  }
+}
+
+TEST_P(Update, APortThatMovesInTheGuestTakesNoOldConnectionAlong) {
+  wire({"80:8080/tcp"});
+  Conversation stream(IPPROTO_TCP, guest->netns, 8080, peer(), pod_ip(Family::v4), 80);
+  EXPECT_TRUE(stream.goes_on());
+  update_ports({"80:8081/tcp"});
+  EXPECT_FALSE(stream.goes_on());
+}
+
+TEST_P(Update, ExceptedPortsStayThePods) {
+  wire({});
+  const std::vector<std::uint16_t> ports{22, 5900, 6000, 6050, 6100};
+  const Answerer at_guest(guest->netns, "guest", ports);
+  const Answerer at_pod(pod(), "pod", ports);
+  const auto expect = [&](const char* who, std::uint8_t protocol, std::uint16_t port) {
+    for (const Family family : both_families) {
+      EXPECT_EQ(ask(peer(), protocol, pod_ip(family), port), answer(who, port, peer_ip(family)))
+          << port << "/" << unsigned{protocol};
+    }
+  };
+  update_ports({}, {"5900/tcp", "6000-6099/tcp", "6050/udp"});
+  expect("pod", IPPROTO_TCP, 5900);
+  expect("pod", IPPROTO_TCP, 6000);
+  expect("pod", IPPROTO_TCP, 6050);
+  expect("pod", IPPROTO_UDP, 6050);
+  expect("guest", IPPROTO_UDP, 5900);
+  expect("guest", IPPROTO_TCP, 6100);
+  expect("guest", IPPROTO_TCP, 22);
+
+  update_ports({"1-65535/tcp"}, {"5900/tcp"});
+  expect("pod", IPPROTO_TCP, 5900);
+  expect("guest", IPPROTO_TCP, 6000);
+  expect("pod", IPPROTO_UDP, 22);
+
+  update_ports({});
+  expect("guest", IPPROTO_TCP, 5900);
+}
+
+TEST_P(Update, TheNumberOfRulesDoesNotDependOnPortsOrExceptions) {
+  wire({});
+  const auto rules = [&] { return pod().must("nft -a list table inet podnic-eth0 | grep -c '# handle'"); };
+  bindings::Request request = record.request;
+  const auto with_ranges = [&](unsigned count, std::vector<bindings::PortForward>& list) {
+    list.clear();
+    for (unsigned i = 0; i < count; ++i) {
+      const auto first = static_cast<std::uint16_t>(1 + i * 6);
+      list.push_back({IPPROTO_TCP, first, static_cast<std::uint16_t>(first + 4), first});
+    }
+    update(request, place());
+    return rules();
+  };
+  EXPECT_EQ(with_ranges(10'000, request.ports), with_ranges(1, request.ports));
+  request.ports.clear();
+  EXPECT_EQ(with_ranges(10'000, request.except_ports), with_ranges(1, request.except_ports));
+}
+
+TEST_P(Update, WhatTheMachineWasStartedWithStays) {
+  wire({"80/tcp"});
+  const Snapshot before = take_snapshot(pod());
+  const auto refused = [&](const char* what, const std::function<void(bindings::Request&)>& change) {
+    bindings::Request request = record.request;
+    change(request);
+    const Error error = error_of([&] { update(request, place()); });
+    EXPECT_THAT(error.what(),
+                testing::EndsWith(std::string("changing ") + what + " of a guest that is there"));
+    EXPECT_EQ(error.kind(), ErrorKind::conflict);
+  };
+  refused("the MAC address", [](auto& request) { request.mac = mac("02:00:00:00:00:99"); });
+  refused("the tap", [](auto& request) { request.tap.queues = 2; });
+  refused("the tap", [](auto& request) { request.tap.name = "other"; });
+  refused("the addresses", [](auto& request) { request.guest_cidr4 = *IpPrefix::parse("10.9.0.0/24"); });
+  refused("the topology", [](auto& request) {
+    request.topology =
+        request.topology == bindings::Topology::tap ? bindings::Topology::bridge : bindings::Topology::tap;
+  });
+  EXPECT_EQ(difference(before, take_snapshot(pod())), "");
+  expect_healthy();
+}
+
+TEST_P(Update, WithoutAnAttachmentThereIsNothingToChange) {
+  const Snapshot before = take_snapshot(pod());
+  const Error error =
+      error_of([&] { update({.interface = "eth0", .resolv_conf = "/nonexistent"}, place()); });
+  EXPECT_THAT(error.what(), testing::HasSubstr("there is no attachment"));
+  EXPECT_EQ(difference(before, take_snapshot(pod())), "");
+  EXPECT_EQ(files_in(place().state_dir), std::vector<std::string>{});
+}
+
+TEST_P(Update, DetachGivesBackAllAfterUpdates) {
+  const Snapshot before = take_snapshot(pod());
+  wire({"80/tcp"});
+  bindings::Request request = record.request;
+  request.mtu = 1300;
+  record = update(request, place()).record;
+  EXPECT_EQ(record.guest.mtu, 1300U);
+  EXPECT_EQ(record.leases.v4->mtu, 1300);
+  expect_healthy();
+  guest.reset();
+  EXPECT_TRUE(detach({.id = record.id}, place()));
+  EXPECT_EQ(difference(before, take_snapshot(pod())), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Topology, Update,
+                         testing::Values(bindings::Topology::tap, bindings::Topology::bridge), topology_name);
+
+}  // namespace
+}  // namespace podnic::test
