@@ -76,6 +76,35 @@ TEST_F(Command, TheWholeWay) {
   EXPECT_THAT(files_in(state), IsEmpty());
 }
 
+TEST_F(Command, UpdateChangesWhatItNamesAndKeepsTheRest) {
+  const Output nothing = in_pod("update", "--port 80/tcp");
+  EXPECT_EQ(nothing.status, 1);
+  EXPECT_THAT(nothing.err, HasSubstr("there is no attachment"));
+
+  ASSERT_EQ(
+      in_pod("attach", "--id pod-1 --mtu 1400 --port 80/tcp --hostname vm --resolv-conf /nonexistent").status,
+      0);
+  const auto ruleset = [&] { return pod.pod.must("nft list table inet podnic-eth0"); };
+  // By its id alone, from another namespace.
+  const Output updated = run("update --id pod-1 --port 81/tcp --port 90-99/udp --except-port 95/udp");
+  EXPECT_EQ(updated.status, 0) << updated.err;
+  EXPECT_EQ(json::parse(updated.out)["guest"]["mtu"], 1400);
+  EXPECT_THAT(ruleset(), testing::AllOf(HasSubstr("tcp . 81"), HasSubstr("90-94"), HasSubstr("96-99"),
+                                        testing::Not(HasSubstr("tcp . 80"))));
+
+  const std::string config = folder.write("change.json", R"({"mtu": 1300, "exceptPorts": []})");
+  EXPECT_EQ(json::parse(run("update --id pod-1 --config " + config).out)["guest"]["mtu"], 1300);
+  EXPECT_THAT(ruleset(), HasSubstr("90-99"));
+  EXPECT_EQ(run("update --id pod-1 --port all").status, 0);
+  EXPECT_THAT(ruleset(), testing::Not(HasSubstr("90-99")));
+
+  const Output refused = run("update --id pod-1 --mac 52:54:00:00:00:77");
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.err, HasSubstr("changing the MAC address of a guest that is there"));
+  EXPECT_EQ(run("check --id pod-1").status, 0);
+  EXPECT_EQ(run("detach --id pod-1").status, 0);
+}
+
 TEST_F(Command, ThePlanRunByAShellIsTheAttachment) {
   const std::string flags = "--resolv-conf /nonexistent --port 80/tcp";
   const Output commands = in_pod("plan", flags + " --output commands");
