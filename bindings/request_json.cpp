@@ -53,7 +53,9 @@ void read_service(ObjectReader& reader, ServiceRequest& service) {
     ipv6->finish();
   }
   take(service.ipv6_only, reader.flag("ipv6Only"));
-  if (const auto seconds = read_u32(reader, "leaseTime")) service.lease_seconds = seconds;
+  if (const auto seconds = reader.number("leaseTime", 0xffffffff)) {
+    service.lease_seconds = static_cast<std::uint32_t>(*seconds);
+  }
   read_list(reader, "ntp", IpAddress::parse, service.ntp);
   if (auto boot = reader.object("boot")) read_boot(*std::move(boot), service.boot);
   read_list(reader, "dhcpOptions", parse_dhcp_option, service.dhcp_options);

@@ -9,7 +9,6 @@
 #include <limits>
 
 #include "bindings/hex.h"
-#include "dhcp/dhcp4_options.h"
 
 namespace podnic::bindings {
 namespace {

@@ -20,12 +20,11 @@ constexpr std::size_t longest_option = 255;
 constexpr std::size_t smallest_message = 300;
 
 /// The options whose size the RFC fixes and that we act upon.
-constexpr std::array<std::pair<std::uint8_t, std::size_t>, 5> fixed_options{{
+constexpr std::array<std::pair<std::uint8_t, std::size_t>, 4> fixed_options{{
     {option4::requested_address, 4},
     {option4::message_type, 1},
     {option4::server_identifier, 4},
     {option4::maximum_message_size, 2},
-    {option4::rapid_commit, 0},
 }};
 
 std::unexpected<ParseError> refuse(std::string why) {

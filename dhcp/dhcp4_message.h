@@ -107,8 +107,8 @@ struct Dhcp4Message {
 };
 
 /// Reads the payload of one UDP datagram. Refused are: a packet shorter than the fixed fields, another magic
-/// cookie, another hardware type than Ethernet, an option that ends after its field, and an option 50, 53,
-/// 54, 57 or 80 of a wrong size. An absent end mark is no error: some clients stop where their options do.
+/// cookie, another hardware type than Ethernet, an option that ends after its field, and an option 50, 53, 54
+/// or 57 of a wrong size. An absent end mark is no error: some clients stop where their options do.
 Parsed<Dhcp4Message> parse_dhcp4(ByteView packet);
 
 /// The payload of one UDP datagram. A name that is too long is cut, an option that belongs to the layout (0,

@@ -174,43 +174,6 @@ Bytes option_of(const Lease4& lease, std::uint8_t code, std::size_t room) {
   }
 }
 
-bool is_settable(std::uint8_t code) {
-  switch (code) {
-    case option4::pad:
-    case option4::subnet_mask:
-    case option4::router:
-    case option4::dns_servers:
-    case option4::host_name:
-    case option4::domain_name:
-    case option4::interface_mtu:
-    case option4::ntp_servers:
-    case option4::requested_address:
-    case option4::lease_time:
-    case option4::overload:
-    case option4::message_type:
-    case option4::server_identifier:
-    case option4::parameter_request_list:
-    case option4::message:
-    case option4::maximum_message_size:
-    case option4::renewal_time:
-    case option4::rebinding_time:
-    case option4::client_identifier:
-    case option4::boot_server_name:
-    case option4::boot_file_name:
-    case option4::rapid_commit:
-    case option4::relay_agent_information:
-    case option4::ipv6_only_preferred:
-    case option4::auto_configure:
-    case option4::domain_search:
-    case option4::classless_routes:
-    case option4::classless_routes_microsoft:
-    case option4::end:
-      return false;
-    default:
-      return true;
-  }
-}
-
 std::span<const std::uint8_t> common_options() {
   static constexpr std::array codes{option4::subnet_mask,   option4::router,          option4::dns_servers,
                                     option4::host_name,     option4::domain_name,     option4::interface_mtu,

@@ -22,10 +22,6 @@ namespace podnic::dhcp {
 /// those that answer one of the client's (61, 80, 108, 116) are the responder's.
 Bytes option_of(const Lease4& lease, std::uint8_t code, std::size_t room);
 
-/// Whether a lease may set this option by its number (Lease4::options). The others belong to the layout, to
-/// the exchange, or follow from another field of the lease.
-bool is_settable(std::uint8_t code);
-
 /// The codes that option_of() knows and that every client understands, ascending.
 std::span<const std::uint8_t> common_options();
 

@@ -28,6 +28,43 @@ std::uint64_t hash_backwards(std::string_view text) {
 
 }  // namespace
 
+bool is_settable(std::uint8_t code) {
+  switch (code) {
+    case option4::pad:
+    case option4::subnet_mask:
+    case option4::router:
+    case option4::dns_servers:
+    case option4::host_name:
+    case option4::domain_name:
+    case option4::interface_mtu:
+    case option4::ntp_servers:
+    case option4::requested_address:
+    case option4::lease_time:
+    case option4::overload:
+    case option4::message_type:
+    case option4::server_identifier:
+    case option4::parameter_request_list:
+    case option4::message:
+    case option4::maximum_message_size:
+    case option4::renewal_time:
+    case option4::rebinding_time:
+    case option4::client_identifier:
+    case option4::boot_server_name:
+    case option4::boot_file_name:
+    case option4::rapid_commit:
+    case option4::relay_agent_information:
+    case option4::ipv6_only_preferred:
+    case option4::auto_configure:
+    case option4::domain_search:
+    case option4::classless_routes:
+    case option4::classless_routes_microsoft:
+    case option4::end:
+      return false;
+    default:
+      return true;
+  }
+}
+
 // Two hashes that go through the text in different ways, so that ids which collide in the one do not in the
 // other. They need not resist anybody: what has to differ are the few attachments whose servers one guest may
 // hear in its life, and who may choose an id is root in the pod and could send any DUID anyway.

@@ -49,6 +49,10 @@ struct Lease4 {
   friend bool operator==(const Lease4&, const Lease4&) = default;
 };
 
+/// Whether a lease may set this option by its number (Lease4::options). The others belong to the layout, to
+/// the exchange, or follow from another field of the lease.
+bool is_settable(std::uint8_t code);
+
 /// The one DHCPv6 lease of an attachment (RFC 8415). There are no routes and no prefix length in DHCPv6: both
 /// are told by Router Advertisements.
 struct Lease6 {

@@ -241,5 +241,21 @@ INSTANTIATE_TEST_SUITE_P(Clients, RememberingClientTest,
                          testing::Values(ClientKind{"dhclient", dhclient}, ClientKind{"dhcpcd", dhcpcd}),
                          testing::PrintToStringParamName());
 
+class RapidClientTest : public DhcpClientTest {};
+
+TEST_P(RapidClientTest, IsBoundByTwoPackets) {
+  guest_.must("echo option rapid_commit >> " + folder_ / "dhcpcd.conf");
+  ServerProcess server(pod_, {leases_for("10.0.2.2")});
+  const Process process(guest_, client_.command);
+  EXPECT_EQ(script_.wait_for(client_.bound).environment[client_.address], "10.0.2.2") << process.output();
+  const dhcp::Dhcp4Counters counters = server.stop().at(0).v4;
+  EXPECT_EQ(count(counters.received, Dhcp4Type::request), 0U);
+  EXPECT_EQ(count(counters.sent, Dhcp4Type::offer), 0U);
+  EXPECT_EQ(count(counters.sent, Dhcp4Type::ack), 1U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Clients, RapidClientTest, testing::Values(ClientKind{"dhcpcd", dhcpcd}),
+                         testing::PrintToStringParamName());
+
 }  // namespace
 }  // namespace podnic

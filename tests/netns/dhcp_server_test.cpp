@@ -1,8 +1,6 @@
 // The address server over real sockets, with a client made of the codec.
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -11,6 +9,7 @@
 #include "dhcp/dhcp4_message.h"
 #include "tests/support/dhcp_link.h"
 #include "tests/support/dhcp_packets.h"
+#include "tests/support/guest_sockets.h"
 
 namespace podnic {
 namespace {
@@ -18,6 +17,7 @@ namespace {
 using dhcp::Dhcp4Message;
 using dhcp::Dhcp4Silence;
 using dhcp::Dhcp4Type;
+using test::Dhcp4Socket;
 using test::ip;
 using test::prefix;
 using test::ServerProcess;
@@ -49,59 +49,6 @@ Dhcp4Message message_of(const dhcp::Leases& leases, Dhcp4Type type, std::uint32_
   return message;
 }
 
-/// A UDP socket of the guest on the client's port. The kernel gives it only packets with right lengths and
-/// checksums.
-class GuestSocket {
- public:
-  explicit GuestSocket(const TestNetns& guest, const std::string& address = "0.0.0.0") {
-    guest.netns().run([&] {
-      socket_.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-      const int on = 1;
-      const sockaddr_in local = endpoint(address, dhcp::dhcp4_client_port);
-      if (::setsockopt(socket_.get(), SOL_SOCKET, SO_BROADCAST, &on, sizeof on) < 0 ||
-          ::setsockopt(socket_.get(), SOL_SOCKET, SO_BINDTODEVICE, "eth0", 4) < 0 ||
-          ::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&local), sizeof local) < 0) {
-        throw std::system_error(errno, std::generic_category(), "opening the guest's socket");
-      }
-    });
-  }
-
-  void send(const Bytes& packet, const std::string& to = "255.255.255.255") const {
-    const sockaddr_in remote = endpoint(to, dhcp::dhcp4_server_port);
-    ASSERT_EQ(::sendto(socket_.get(), packet.data(), packet.size(), 0,
-                       reinterpret_cast<const sockaddr*>(&remote), sizeof remote),
-              static_cast<ssize_t>(packet.size()))
-        << strerrordesc_np(errno);
-  }
-
-  /// The next message, and that it came from `server`, port 67; nullopt when none comes for a second.
-  [[nodiscard]] std::optional<Dhcp4Message> receive(const IpAddress& server, int milliseconds = 10000) const {
-    pollfd event{socket_.get(), POLLIN, 0};
-    if (::poll(&event, 1, milliseconds) != 1) return std::nullopt;
-    Bytes packet(4096);
-    sockaddr_in from{};
-    socklen_t size = sizeof from;
-    const ssize_t length =
-        ::recvfrom(socket_.get(), packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
-    packet.resize(length > 0 ? static_cast<std::size_t>(length) : 0);
-    EXPECT_EQ(::ntohs(from.sin_port), dhcp::dhcp4_server_port);
-    EXPECT_EQ(::inet_ntoa(from.sin_addr), server.to_string());
-    const auto message = dhcp::parse_dhcp4(packet);
-    return message ? std::optional(*message) : std::nullopt;
-  }
-
- private:
-  static sockaddr_in endpoint(const std::string& address, std::uint16_t port) {
-    sockaddr_in result{};
-    result.sin_family = AF_INET;
-    result.sin_port = ::htons(port);
-    ::inet_pton(AF_INET, address.c_str(), &result.sin_addr);
-    return result;
-  }
-
-  UniqueFd socket_;
-};
-
 /// A guest on a link of the pod, with a route for its broadcasts.
 struct Guest {
   Guest(const TestNetns& pod, const dhcp::Leases& leases) { test::add_link(pod, netns, leases, "eth0"); }
@@ -125,7 +72,7 @@ TEST(DhcpServerTest, TwoNicsOfOnePodAreBothServedByBroadcastAndUnicast) {
     SCOPED_TRACE(leases.device);
     const IpAddress address = leases.v4->address.address;
     {
-      const GuestSocket unconfigured(guest->netns);
+      const Dhcp4Socket unconfigured(guest->netns);
       unconfigured.send(broadcast_discover(leases));
       const auto offer = unconfigured.receive(leases.v4->server);
       ASSERT_TRUE(offer);
@@ -134,7 +81,7 @@ TEST(DhcpServerTest, TwoNicsOfOnePodAreBothServedByBroadcastAndUnicast) {
     }
     guest->netns.must(fmt::format("ip addr add {} dev eth0", leases.v4->address.to_string()));
     // Bound to its address, the socket hears no broadcast.
-    const GuestSocket configured(guest->netns, address.to_string());
+    const Dhcp4Socket configured(guest->netns, address.to_string());
     Dhcp4Message renewal = message_of(leases, Dhcp4Type::request);
     renewal.ciaddr = address;
     configured.send(encode(renewal), leases.v4->server.to_string());
@@ -155,7 +102,7 @@ TEST(DhcpServerTest, AnotherGuestsMacOnTheLinkIsNotAnswered) {
   const dhcp::Leases leases = leases_of(2);
   const Guest guest(pod, leases);
   ServerProcess server(pod, {leases});
-  const GuestSocket socket(guest.netns);
+  const Dhcp4Socket socket(guest.netns);
   socket.send(broadcast_discover(leases_of(3), 7));
   socket.send(broadcast_discover(leases, 8));
   const auto offer = socket.receive(leases.v4->server);
@@ -169,7 +116,7 @@ TEST(DhcpServerTest, ABurstIsAnsweredInOrder) {
   const dhcp::Leases leases = leases_of(2);
   const Guest guest(pod, leases);
   ServerProcess server(pod, {leases});
-  const GuestSocket socket(guest.netns);
+  const Dhcp4Socket socket(guest.netns);
   constexpr std::uint32_t burst = 100;
   for (std::uint32_t xid = 1; xid <= burst; ++xid) socket.send(broadcast_discover(leases, xid));
   for (std::uint32_t xid = 1; xid <= burst; ++xid) {
@@ -187,7 +134,7 @@ TEST(DhcpServerTest, HostilePacketsAreCountedAndHarmNobody) {
   const Guest guest(pod, leases);
   const Guest neighbour(pod, others);
   ServerProcess server(pod, {leases, others});
-  const GuestSocket socket(guest.netns);
+  const Dhcp4Socket socket(guest.netns);
 
   const Bytes valid = broadcast_discover(leases);
   std::mt19937 engine(5);
@@ -220,7 +167,7 @@ TEST(DhcpServerTest, HostilePacketsAreCountedAndHarmNobody) {
     const auto answer = socket.receive(leases.v4->server);
     return answer && answer->xid == 77;
   }));
-  const GuestSocket neighbours(neighbour.netns);
+  const Dhcp4Socket neighbours(neighbour.netns);
   neighbours.send(broadcast_discover(others, 99));
   const auto offer = neighbours.receive(others.v4->server);
   ASSERT_TRUE(offer) << "the neighbour is served";
@@ -238,7 +185,7 @@ TEST(DhcpServerTest, ALinkThatGoesDownIsServedAgainWhenItIsUp) {
   const Guest guest(pod, leases);
   const ServerProcess server(pod, {leases});
   pod.must("ip link set gw2 down && ip link set gw2 up");
-  const GuestSocket socket(guest.netns);
+  const Dhcp4Socket socket(guest.netns);
   std::optional<Dhcp4Message> offer;
   // The guest's NIC takes a moment to have its carrier again.
   EXPECT_TRUE(test::wait_until([&] {
@@ -254,7 +201,7 @@ TEST(DhcpServerTest, PacketSocketsReceiveNothing) {
   const Guest guest(pod, leases);
   dhcp::Sockets sockets;
   pod.netns().run([&] { sockets = dhcp::open_sockets(leases); });
-  const GuestSocket socket(guest.netns);
+  const Dhcp4Socket socket(guest.netns);
   socket.send(broadcast_discover(leases));
   pollfd event{sockets.dhcp4.get(), POLLIN, 0};
   ASSERT_EQ(::poll(&event, 1, 1000), 1) << "the request has arrived";

@@ -28,7 +28,51 @@ sockaddr_in6 endpoint(const std::string& address, std::uint16_t port, unsigned i
   return result;
 }
 
+sockaddr_in endpoint(const std::string& address, std::uint16_t port) {
+  sockaddr_in result{};
+  result.sin_family = AF_INET;
+  result.sin_port = htons(port);
+  ::inet_pton(AF_INET, address.c_str(), &result.sin_addr);
+  return result;
+}
+
 }  // namespace
+
+Dhcp4Socket::Dhcp4Socket(const TestNetns& guest, const std::string& address) {
+  guest.netns().run([&] {
+    socket_.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const int on = 1;
+    const sockaddr_in local = endpoint(address, dhcp::dhcp4_client_port);
+    if (::setsockopt(socket_.get(), SOL_SOCKET, SO_BROADCAST, &on, sizeof on) < 0 ||
+        ::setsockopt(socket_.get(), SOL_SOCKET, SO_BINDTODEVICE, "eth0", 4) < 0 ||
+        ::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&local), sizeof local) < 0) {
+      throw std::system_error(errno, std::generic_category(), "opening the guest's socket");
+    }
+  });
+}
+
+void Dhcp4Socket::send(const Bytes& packet, const std::string& to) const {
+  const sockaddr_in remote = endpoint(to, dhcp::dhcp4_server_port);
+  ASSERT_EQ(::sendto(socket_.get(), packet.data(), packet.size(), 0,
+                     reinterpret_cast<const sockaddr*>(&remote), sizeof remote),
+            static_cast<ssize_t>(packet.size()))
+      << strerrordesc_np(errno);
+}
+
+std::optional<dhcp::Dhcp4Message> Dhcp4Socket::receive(const IpAddress& server, int milliseconds) const {
+  pollfd event{socket_.get(), POLLIN, 0};
+  if (::poll(&event, 1, milliseconds) != 1) return std::nullopt;
+  Bytes packet(4096);
+  sockaddr_in from{};
+  socklen_t size = sizeof from;
+  const ssize_t length =
+      ::recvfrom(socket_.get(), packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
+  packet.resize(length > 0 ? static_cast<std::size_t>(length) : 0);
+  EXPECT_EQ(ntohs(from.sin_port), dhcp::dhcp4_server_port);
+  EXPECT_EQ(::inet_ntoa(from.sin_addr), server.to_string());
+  const auto message = dhcp::parse_dhcp4(packet);
+  return message ? std::optional(*message) : std::nullopt;
+}
 
 Dhcp6Socket::Dhcp6Socket(const TestNetns& guest, std::string device, const std::string& address,
                          std::uint16_t port)

@@ -1,10 +1,11 @@
-// A guest that speaks DHCPv6 and Router Solicitations by hand, made of the codecs of dhcp/.
+// A guest that speaks DHCP and Router Solicitations by hand, made of the codecs of dhcp/.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
 
+#include "dhcp/dhcp4_message.h"
 #include "dhcp/dhcp6_message.h"
 #include "netsetup/types/bytes.h"
 #include "netsetup/types/ip.h"
@@ -12,7 +13,23 @@
 
 namespace podnic::test {
 
-/// A UDP socket of the guest. The kernel gives it only packets with right lengths and checksums.
+/// A UDP socket of the guest's eth0 on the client's port. The kernel gives it only packets with right lengths
+/// and checksums.
+class Dhcp4Socket {
+ public:
+  explicit Dhcp4Socket(const TestNetns& guest, const std::string& address = "0.0.0.0");
+
+  void send(const Bytes& packet, const std::string& to = "255.255.255.255") const;
+  /// The next message; nullopt when none comes for a second. It fails the test when it came from another
+  /// address than `server` or another port than 67.
+  [[nodiscard]] std::optional<dhcp::Dhcp4Message> receive(const IpAddress& server,
+                                                          int milliseconds = 10000) const;
+
+ private:
+  UniqueFd socket_;
+};
+
+/// The same for DHCPv6.
 class Dhcp6Socket {
  public:
   explicit Dhcp6Socket(const TestNetns& guest, std::string device = "eth0",

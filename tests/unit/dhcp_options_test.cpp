@@ -152,8 +152,38 @@ TEST(Dhcp4OptionsTest, ValuesOfALease) {
   EXPECT_EQ(value(option4::classless_routes), from_hex("00 0a000201"));
   EXPECT_EQ(value(option4::classless_routes_microsoft), from_hex("00 0a000201"));
   EXPECT_EQ(decode_search_list(value(option4::domain_search)), lease.dns.search);
-  for (const std::uint8_t code : Bytes{0, 2, 51, 53, 54, 58, 59, 61, 82, 255})
+  for (const std::uint8_t code : Bytes{0, 2, 51, 53, 54, 58, 59, 61, 80, 82, 108, 116, 224, 255})
     EXPECT_TRUE(value(code).empty()) << int{code};
+}
+
+TEST(Dhcp4OptionsTest, TimeServersAndNetworkBoot) {
+  Lease4 lease = example_lease();
+  lease.ntp = {ip("10.0.0.123"), ip("fd00::123"), ip("10.0.0.124")};
+  EXPECT_EQ(option_of(lease, option4::ntp_servers, plenty), from_hex("0a00007b 0a00007c")) << "IPv4 only";
+  lease.boot_server = ip("10.0.2.1");
+  lease.boot_file = "pxelinux.0";
+  EXPECT_EQ(option_of(lease, option4::boot_server_name, plenty), from_hex("31302e302e322e31"));
+  EXPECT_EQ(option_of(lease, option4::boot_file_name, plenty), from_hex("7078656c696e75782e30"));
+  lease.boot_server_name = "tftp";
+  EXPECT_EQ(option_of(lease, option4::boot_server_name, plenty), from_hex("74667470"));
+  EXPECT_TRUE(option_of(lease, option4::boot_file_name, 9).empty()) << "all or nothing";
+}
+
+TEST(Dhcp4OptionsTest, OptionsByNumberAreWhatNothingElseSets) {
+  Lease4 lease = example_lease();
+  lease.options = {
+      {224, {1, 2}}, {2, {0, 0, 14, 16}}, {option4::router, {9, 9, 9, 9}}, {option4::lease_time, {1}}};
+  EXPECT_EQ(option_of(lease, 224, plenty), from_hex("0102"));
+  EXPECT_EQ(option_of(lease, 2, plenty), from_hex("00000e10"));
+  EXPECT_TRUE(option_of(lease, 224, 1).empty());
+  EXPECT_EQ(option_of(lease, option4::router, plenty), from_hex("0a000201")) << "the lease's own";
+  EXPECT_TRUE(option_of(lease, option4::lease_time, plenty).empty()) << "the responder's";
+  Bytes own;
+  for (unsigned code = 0; code < 256; ++code) {
+    if (!is_settable(static_cast<std::uint8_t>(code))) own.push_back(static_cast<std::uint8_t>(code));
+  }
+  EXPECT_THAT(own, testing::ElementsAre(0, 1, 3, 6, 12, 15, 26, 42, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59,
+                                        61, 66, 67, 80, 82, 108, 116, 119, 121, 249, 255));
 }
 
 TEST(Dhcp4OptionsTest, ALeaseWithoutAValueHasNoOption) {

@@ -4,40 +4,29 @@
 
 #include <random>
 
-#include "tests/support/dhcp_packets.h"
+#include "tests/support/dhcp4_branches.h"
 
 namespace podnic::dhcp {
 namespace {
 
 using test::address_option;
+using test::Branch;
+using test::branches;
 using test::client_message;
+using test::codes_of;
+using test::data_of;
+using test::every_station;
+using test::everyone;
 using test::example_lease;
 using test::from_hex;
 using test::guest_mac;
 using test::ip;
-using test::prefix;
+using test::ip_and_udp;
+using test::limit;
 using test::requested_list;
+using test::with;
 using testing::ElementsAre;
 using testing::ElementsAreArray;
-
-const IpAddress everyone = ip("255.255.255.255");
-const MacAddress every_station{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
-
-Bytes codes_of(const Dhcp4Message& message) {
-  Bytes codes;
-  for (const Dhcp4Option& option : message.options) codes.push_back(option.code);
-  return codes;
-}
-
-/// Empty when the option is absent.
-Bytes data_of(const Dhcp4Message& message, std::uint8_t code) {
-  const Bytes* data = message.find(code);
-  return data == nullptr ? Bytes{} : *data;
-}
-
-std::uint32_t number_of(const Dhcp4Message& message, std::uint8_t code) {
-  return ByteReader(data_of(message, code)).u32().value_or(0);
-}
 
 // ---- golden bytes ----
 
@@ -109,110 +98,6 @@ TEST(Dhcp4ResponderTest, GoldenAckOfAnInfiniteLeaseIsPadded) {
 
 // ---- every branch of RFC 2131 section 4.3 ----
 
-struct Branch {
-  const char* what;
-  Dhcp4Message request;
-  std::optional<Dhcp4Type> reply;  ///< absent: silence
-  Dhcp4Silence silence{};
-  const char* destination = "255.255.255.255";
-};
-
-Dhcp4Message with(Dhcp4Message message, const std::function<void(Dhcp4Message&)>& change) {
-  change(message);
-  return message;
-}
-
-std::vector<Branch> branches() {
-  using enum Dhcp4Type;
-  const auto requested = [](std::string_view address) {
-    return address_option(option4::requested_address, address);
-  };
-  const auto chosen = [](std::string_view address) {
-    return address_option(option4::server_identifier, address);
-  };
-  const auto ciaddr = [](std::string_view address) {
-    return [address](Dhcp4Message& m) { m.ciaddr = ip(address); };
-  };
-  const auto flag = [](Dhcp4Message& m) { m.flags = dhcp4_broadcast_flag; };
-  return {
-      {"DISCOVER", client_message(discover), offer, {}, "10.0.2.2"},
-      {"DISCOVER, broadcast flag", with(client_message(discover), flag), offer},
-      {"DISCOVER, another address wished",
-       client_message(discover, {requested("10.0.2.9")}),
-       offer,
-       {},
-       "10.0.2.2"},
-      {"DISCOVER, ciaddr set", with(client_message(discover), ciaddr("10.0.2.7")), offer, {}, "10.0.2.7"},
-
-      {"SELECTING, right",
-       client_message(request, {chosen("10.0.2.1"), requested("10.0.2.2")}),
-       ack,
-       {},
-       "10.0.2.2"},
-      {"SELECTING, right, broadcast flag",
-       with(client_message(request, {chosen("10.0.2.1"), requested("10.0.2.2")}), flag), ack},
-      {"SELECTING, wrong", client_message(request, {chosen("10.0.2.1"), requested("10.0.2.3")}), nak},
-      {"SELECTING, another server",
-       client_message(request, {chosen("10.0.2.9"), requested("10.0.2.2")}),
-       {},
-       Dhcp4Silence::other_server},
-      {"SELECTING, another server and address",
-       client_message(request, {chosen("10.0.2.9"), requested("10.0.2.3")}),
-       {},
-       Dhcp4Silence::other_server},
-      {"SELECTING, no address", client_message(request, {chosen("10.0.2.1")}), {}, Dhcp4Silence::no_address},
-
-      {"INIT-REBOOT, right", client_message(request, {requested("10.0.2.2")}), ack, {}, "10.0.2.2"},
-      {"INIT-REBOOT, wrong", client_message(request, {requested("10.0.2.3")}), nak},
-      {"INIT-REBOOT, wrong network", client_message(request, {requested("192.168.1.5")}), nak},
-
-      {"RENEWING, right", with(client_message(request), ciaddr("10.0.2.2")), ack, {}, "10.0.2.2"},
-      {"REBINDING, right, broadcast flag",
-       with(with(client_message(request), ciaddr("10.0.2.2")), flag),
-       ack,
-       {},
-       "10.0.2.2"},
-      {"RENEWING, wrong", with(client_message(request), ciaddr("10.0.2.3")), nak},
-      {"REQUEST for nothing", client_message(request), {}, Dhcp4Silence::no_address},
-
-      {"INFORM", with(client_message(inform), ciaddr("10.0.2.77")), ack, {}, "10.0.2.77"},
-      {"INFORM without ciaddr", client_message(inform), ack},
-      {"DECLINE",
-       client_message(decline, {chosen("10.0.2.1"), requested("10.0.2.2")}),
-       {},
-       Dhcp4Silence::declined},
-      {"RELEASE",
-       with(client_message(release, {chosen("10.0.2.1")}), ciaddr("10.0.2.2")),
-       {},
-       Dhcp4Silence::released},
-
-      {"an OFFER", client_message(offer), {}, Dhcp4Silence::unexpected_type},
-      {"an ACK", client_message(ack), {}, Dhcp4Silence::unexpected_type},
-      {"a NAK", client_message(nak), {}, Dhcp4Silence::unexpected_type},
-      {"type 0", client_message(Dhcp4Type{}), {}, Dhcp4Silence::unexpected_type},
-      {"LEASEQUERY (RFC 4388)",
-       client_message(static_cast<Dhcp4Type>(10)),
-       {},
-       Dhcp4Silence::unexpected_type},
-      {"BOOTP",
-       with(client_message(discover), [](Dhcp4Message& m) { m.options.clear(); }),
-       {},
-       Dhcp4Silence::bootp},
-      {"a BOOTREPLY",
-       with(client_message(discover), [](Dhcp4Message& m) { m.op = Dhcp4Op::reply; }),
-       {},
-       Dhcp4Silence::not_a_request},
-      {"by a relay",
-       with(client_message(discover), [](Dhcp4Message& m) { m.giaddr = ip("10.0.2.5"); }),
-       {},
-       Dhcp4Silence::relayed},
-      {"another station",
-       with(client_message(discover), [](Dhcp4Message& m) { m.chaddr.bytes[5] ^= 1U; }),
-       {},
-       Dhcp4Silence::other_client},
-  };
-}
-
 TEST(Dhcp4ResponderTest, EveryBranch) {
   const Lease4 lease = example_lease();
   for (const Branch& branch : branches()) {
@@ -256,140 +141,6 @@ TEST(Dhcp4ResponderTest, NakSaysWhyAndNothingElse) {
   EXPECT_EQ(std::string(why.begin(), why.end()),
             "10.0.2.3 is not the address of this interface, which is 10.0.2.2");
   EXPECT_THAT(codes_of(nak->message), ElementsAre(53, 54, 56));
-}
-
-// ---- options ----
-
-TEST(Dhcp4ResponderTest, OnlyWhatWasRequestedInTheOrderOfTheRequest) {
-  const auto codes = [](Bytes list) {
-    return codes_of(
-        answer(example_lease(), client_message(Dhcp4Type::discover, {requested_list(std::move(list))}))
-            .value()
-            .message);
-  };
-  EXPECT_THAT(codes({15, 6, 1, 3}), ElementsAre(53, 15, 6, 1, 3, 51, 54, 58, 59));
-  EXPECT_THAT(codes({26}), ElementsAre(53, 26, 51, 54, 58, 59));
-  EXPECT_THAT(codes({59, 51, 54, 53, 12}), ElementsAre(53, 59, 51, 54, 12, 58));
-  EXPECT_THAT(codes({3, 3, 6, 3, 1, 6}), ElementsAre(53, 1, 3, 6, 51, 54, 58, 59))
-      << "each once, the mask first";
-  EXPECT_THAT(codes({0, 255, 52, 82, 61, 50, 2}), ElementsAre(53, 51, 54, 58, 59))
-      << "what there is no value for";
-  EXPECT_THAT(codes({249}), ElementsAre(53, 249, 51, 54, 58, 59));
-}
-
-TEST(Dhcp4ResponderTest, AClientWithoutAListGetsTheCommonOptions) {
-  for (const auto& options : {std::vector<Dhcp4Option>{}, {requested_list({})}}) {
-    const auto offer = answer(example_lease(), client_message(Dhcp4Type::discover, options));
-    EXPECT_THAT(codes_of(offer.value().message),
-                ElementsAre(53, 1, 3, 6, 12, 15, 26, 119, 121, 51, 54, 58, 59));
-  }
-}
-
-TEST(Dhcp4ResponderTest, TimesAreConsistent) {
-  Lease4 lease = example_lease();
-  for (const std::uint32_t seconds : {0U, 1U, 2U, 60U, 3600U, 0xfffffffeU}) {
-    lease.seconds = seconds;
-    const Dhcp4Message offer = answer(lease, client_message(Dhcp4Type::discover)).value().message;
-    EXPECT_EQ(number_of(offer, option4::lease_time), seconds);
-    EXPECT_EQ(number_of(offer, option4::renewal_time), seconds / 2);
-    EXPECT_GE(number_of(offer, option4::rebinding_time), number_of(offer, option4::renewal_time));
-    EXPECT_LE(number_of(offer, option4::rebinding_time), seconds);
-  }
-  for (const auto& forever : {std::optional<std::uint32_t>{}, {0xffffffffU}}) {
-    lease.seconds = forever;
-    const Dhcp4Message offer =
-        answer(lease, client_message(Dhcp4Type::discover, {requested_list({58, 59, 51})})).value().message;
-    EXPECT_EQ(number_of(offer, option4::lease_time), 0xffffffffU);
-    EXPECT_EQ(offer.find(option4::renewal_time), nullptr);
-    EXPECT_EQ(offer.find(option4::rebinding_time), nullptr);
-  }
-}
-
-TEST(Dhcp4ResponderTest, EchoesTheClientIdentifierInEveryReply) {
-  const Dhcp4Option identifier{option4::client_identifier, {0xff, 1, 2, 3, 0, 255}};
-  for (const Branch& branch : branches()) {
-    if (!branch.reply) continue;
-    Dhcp4Message request = branch.request;
-    request.options.push_back(identifier);
-    const auto reply = answer(example_lease(), request);
-    EXPECT_EQ(data_of(reply.value().message, option4::client_identifier), identifier.data) << branch.what;
-  }
-}
-
-// ---- size ----
-
-constexpr std::size_t ip_and_udp = 28;
-
-std::size_t packet_size(const Lease4& lease, const std::vector<Dhcp4Option>& options) {
-  const auto offer = answer(lease, client_message(Dhcp4Type::discover, options));
-  const Bytes bytes = encode(offer.value().message);
-  EXPECT_EQ(parse_dhcp4(bytes).value(), offer->message) << "a valid packet at any size";
-  return bytes.size() + ip_and_udp;
-}
-
-Dhcp4Option limit(unsigned size) {
-  return {option4::maximum_message_size,
-          {static_cast<std::uint8_t>(size >> 8U), static_cast<std::uint8_t>(size & 0xffU)}};
-}
-
-TEST(Dhcp4ResponderTest, KeepsToTheClientsLimit) {
-  Lease4 lease = example_lease();
-  lease.dns.search.clear();
-  for (int i = 0; i < 1500; ++i) lease.dns.search.push_back("team" + std::to_string(i) + ".example.org");
-  const auto size = [&](std::vector<Dhcp4Option> options) {
-    options.push_back(requested_list({1, 3, 119, 6}));
-    return packet_size(lease, options);
-  };
-  const auto within = [](std::size_t limit) {
-    return testing::AllOf(testing::Le(limit), testing::Gt(limit - 20));
-  };
-  EXPECT_THAT(size({}), within(576));
-  EXPECT_THAT(size({limit(0)}), within(576)) << "less than 576 is not legal";
-  EXPECT_THAT(size({limit(1000)}), within(1000));
-  EXPECT_THAT(size({limit(1472)}), within(1450)) << "the link's MTU";
-  lease.mtu = 9000;
-  EXPECT_THAT(size({limit(65535)}), within(1500));
-  lease.mtu = 0;
-  EXPECT_THAT(size({limit(65535)}), within(1500));
-  lease.mtu = 68;
-  EXPECT_THAT(size({limit(65535)}), within(576));
-}
-
-TEST(Dhcp4ResponderTest, LeavesOutWhatDoesNotFitInTheClientsOrder) {
-  Lease4 lease = example_lease();
-  lease.hostname = std::string(200, 'h');
-  lease.domain = std::string(100, 'd');
-  // 548 - 240 - 1 = 307 bytes of options; 53, 51, 54, 58 and 59 take 27.
-  const auto codes = [&](Bytes list) {
-    return codes_of(answer(lease, client_message(Dhcp4Type::discover, {requested_list(std::move(list))}))
-                        .value()
-                        .message);
-  };
-  EXPECT_THAT(codes({12, 15, 1, 3}), ElementsAre(53, 12, 1, 3, 51, 54, 58, 59)) << "202 + 102 is too much";
-  EXPECT_THAT(codes({15, 12, 1, 3}), ElementsAre(53, 15, 1, 3, 51, 54, 58, 59));
-}
-
-TEST(Dhcp4ResponderTest, AHugeClientIdentifierCannotPushOutTheLease) {
-  const Dhcp4Option huge{option4::client_identifier, Bytes(1000, 1)};
-  const auto offer =
-      answer(example_lease(), client_message(Dhcp4Type::discover, {huge, requested_list({1, 3})}));
-  EXPECT_THAT(codes_of(offer.value().message), ElementsAre(53, 1, 3, 51, 54, 58, 59));
-  const auto echoed = answer(
-      example_lease(), client_message(Dhcp4Type::discover, {huge, limit(1500), requested_list({1, 3})}));
-  EXPECT_THAT(codes_of(echoed.value().message), ElementsAre(53, 1, 3, 51, 54, 58, 59, 61));
-}
-
-TEST(Dhcp4ResponderTest, FortyRoutesAreSplitNotWrapped) {
-  Lease4 lease = example_lease();
-  for (std::uint8_t i = 0; i < 40; ++i)
-    lease.routes.push_back({{IpAddress::v4(172, 16, i, 0), 24}, ip("10.0.2.1")});
-  const auto offer =
-      answer(lease, client_message(Dhcp4Type::discover, {requested_list({121, 3}), limit(1500)}));
-  const Dhcp4Message read = parse_dhcp4(encode(offer.value().message)).value();
-  EXPECT_EQ(data_of(read, option4::classless_routes).size(), 5U + 40 * 8);
-  // In the least size they do not fit: then none of them, but the router.
-  const auto small = answer(lease, client_message(Dhcp4Type::discover, {requested_list({121, 3})}));
-  EXPECT_THAT(codes_of(small.value().message), ElementsAre(53, 3, 51, 54, 58, 59));
 }
 
 // ---- properties ----

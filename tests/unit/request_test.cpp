@@ -163,10 +163,30 @@ TEST(RequestJson, AnUnknownKeyIsNamedWithTheNearestKnownOne) {
 }
 
 TEST(RequestJson, WrongValuesAreErrors) {
-  for (const char* text :
-       {"", "[]", "{", R"({"mtu": -1})", R"({"mtu": 70000})", R"({"mtu": "1500"})", R"({"ports": "80"})",
-        R"({"ports": [80]})", R"({"ports": ["x"]})", R"({"tap": []})", R"({"mac": "1:2:3"})",
-        R"({"guestCidr4": "10.0.0.0/33"})", R"({"topology": "ring"})", R"({"mtu": 1e999})"}) {
+  for (const char* text : {"",
+                           "[]",
+                           "{",
+                           R"({"mtu": -1})",
+                           R"({"mtu": 70000})",
+                           R"({"mtu": "1500"})",
+                           R"({"ports": "80"})",
+                           R"({"ports": [80]})",
+                           R"({"ports": ["x"]})",
+                           R"({"tap": []})",
+                           R"({"mac": "1:2:3"})",
+                           R"({"leaseTime": "1"})",
+                           R"({"leaseTime": 4294967296})",
+                           R"({"ntp": "10.0.0.1"})",
+                           R"({"ntp": ["x"]})",
+                           R"({"boot": "x"})",
+                           R"({"boot": {"files": "x"}})",
+                           R"({"dhcpOptions": {}})",
+                           R"({"dhcpOptions": [224]})",
+                           R"({"dhcpOptions": ["224"]})",
+                           R"({"ipv6Only": 1})",
+                           R"({"guestCidr4": "10.0.0.0/33"})",
+                           R"({"topology": "ring"})",
+                           R"({"mtu": 1e999})"}) {
     EXPECT_THROW(request_from_json(text, Request{}), Error) << text;
   }
 }
@@ -191,6 +211,14 @@ TEST(RequestJson, DeepNestingIsRefused) {
   EXPECT_THAT(error_of(200'000), testing::HasSubstr("is nested deeper than 64 levels"));
 }
 
+ServiceRequest full_service() {
+  return {.ipv6_only = true,
+          .lease_seconds = 3600,
+          .ntp = {*IpAddress::parse("10.0.0.123"), *IpAddress::parse("fd00::123")},
+          .boot = {.server = "10.9.8.7", .file = "ipxe.efi", .url6 = "http://[fd00::1]/ipxe.efi"},
+          .dhcp_options = {{224, {0, 255}}, {2, {0, 0, 14, 16}}}};
+}
+
 Request full_request() {
   Request request;
   request.id = "vm-7";
@@ -201,6 +229,7 @@ Request full_request() {
   request.guest_cidr4 = *IpPrefix::parse("192.168.7.0/24");
   request.guest_cidr6 = *IpPrefix::parse("fd07::/120");
   request.ports = ports_of({"80/tcp", "8000-8100:9000-9100/udp"});
+  request.service = full_service();
   request.hostname = "seven";
   return request;
 }
@@ -282,7 +311,13 @@ TEST(Record, ARoundTripKeepsEverything) {
                                       .hostname = "seven",
                                       .domain = "svc.cluster.local",
                                       .mtu = 1400,
-                                      .seconds = 3600}};
+                                      .ntp = {*IpAddress::parse("10.0.0.123")},
+                                      .seconds = 3600,
+                                      .boot_server = *IpAddress::parse("10.9.8.7"),
+                                      .boot_server_name = "boot.example",
+                                      .boot_file = "ipxe.efi",
+                                      .options = {{224, {0, 255}}},
+                                      .ipv6_only = true}};
   record.leases.v6 = dhcp::Lease6{.client = *record.request.mac,
                                   .address = *IpPrefix::parse("fd10:0:2::2/128"),
                                   .server_duid = {0, 4, 0xab, 0xff},
