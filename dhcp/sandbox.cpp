@@ -4,6 +4,7 @@
 #include <cap-ng.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -13,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <limits>
 #include <memory>
 #include <string_view>
 
@@ -59,6 +61,14 @@ void change_user(const std::optional<User>& asked) {
 void drop_capabilities() {
   capng_clear(CAPNG_SELECT_CAPS);
   if (capng_apply(CAPNG_SELECT_CAPS) != 0) throw Error("dropping all capabilities", errno);
+}
+
+/// glibc opens /proc/sys/vm/overcommit_memory before it gives memory of a thread's arena back to the kernel
+/// (check_may_shrink_heap() in malloc/arena.c), and any free() of what a thread has left behind may be the
+/// one. The filter would kill us for that: nothing is given back any more.
+void keep_memory() {
+  if (::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max()) != 1)
+    throw Error("keeping the C library from giving memory back", 0);
 }
 
 using Filter = std::unique_ptr<void, decltype([](void* filter) { seccomp_release(filter); })>;
@@ -146,6 +156,7 @@ void enter_sandbox(const SandboxOptions& options) {
     drop_bounding_set();
     change_user(options.user);
     drop_capabilities();
+    keep_memory();
     filter_system_calls();
   });
 }

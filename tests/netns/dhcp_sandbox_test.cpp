@@ -11,6 +11,7 @@
 #include <csignal>
 #include <fstream>
 #include <functional>
+#include <thread>
 
 #include "dhcp/sandbox.h"
 #include "tests/support/dhcp_link.h"
@@ -158,6 +159,17 @@ TEST(DhcpSandboxTest, TheCallersOwnAffairsAreAllowed) {
     } catch (const Error&) {
       return std::fflush(stdout);
     }
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(DhcpSandboxTest, MemoryThatAThreadHasLeftCanBeFreed) {
+  const int status = run_in_child([] {
+    std::vector<std::vector<char>> left;
+    std::thread([&] { left.assign(300, std::vector<char>(4096)); }).join();
+    dhcp::enter_sandbox();
+    left.clear();
+    return 0;
   });
   EXPECT_EQ(status, 0);
 }
