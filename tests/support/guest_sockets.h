@@ -20,7 +20,7 @@ class Dhcp4Socket {
   explicit Dhcp4Socket(const TestNetns& guest, const std::string& address = "0.0.0.0");
 
   void send(const Bytes& packet, const std::string& to = "255.255.255.255") const;
-  /// The next message; nullopt when none comes for a second. It fails the test when it came from another
+  /// The next message; nullopt when none comes in time. It fails the test when it came from another
   /// address than `server` or another port than 67.
   [[nodiscard]] std::optional<dhcp::Dhcp4Message> receive(const IpAddress& server,
                                                           int milliseconds = 10000) const;
