@@ -1,0 +1,73 @@
+// Asks the node's address server (`podnic daemon`) over its control socket.
+//
+//   podnic::launcher::DaemonClient daemon;
+//   serve_by_daemon(daemon, attachment.record, place);  // after attach(): opens the sockets, hands them over
+//   ...
+//   daemon.remove(attachment.record.id);                // before or after detach()
+//
+// Whoever asks must be root, the user who started the daemon, or the owner of its socket. Every call waits
+// for the daemon's answer, 10 seconds at most, and throws podnic::Error: the daemon's own (with its kind and
+// hint), or that there is no daemon (error_number() is ENOENT or ECONNREFUSED then).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "attachment/attachment.h"
+#include "dhcp/counters.h"
+#include "dhcp/lease.h"
+#include "dhcp/sockets.h"
+#include "netsetup/types/unique_fd.h"
+
+namespace podnic::launcher {
+
+inline constexpr const char* default_daemon_socket = "/run/podnic/daemon.sock";
+
+/// An attachment that the daemon serves.
+struct Served {
+  std::string id;
+  std::string device;              ///< the link that faces the guest
+  std::uint64_t netns_cookie = 0;  ///< of the namespace of its sockets; 0 where the kernel has none
+  friend bool operator==(const Served&, const Served&) = default;
+};
+
+struct ServedCounters {
+  std::string id;
+  dhcp::Counters counters;
+  friend bool operator==(const ServedCounters&, const ServedCounters&) = default;
+};
+
+class DaemonClient {
+ public:
+  /// Connects; the connection serves any number of calls.
+  explicit DaemonClient(const std::string& socket_path = default_daemon_socket);
+  /// Over a connected SOCK_SEQPACKET socket.
+  explicit DaemonClient(UniqueFd connection);
+
+  /// The guest is answered when this returns. `sockets` are from open_service(); the daemon gets descriptors
+  /// of its own, so the caller closes these. Error(conflict): it serves an attachment of this id already.
+  void add(const std::string& id, const dhcp::Leases& leases, const dhcp::Sockets& sockets);
+
+  /// False when it served none of this id. The guest is not told: its default route lasts.
+  bool remove(const std::string& id);
+
+  /// New leases for the same device and services: DHCP clients get them at their next renewal, and a Router
+  /// Advertisement that has changed is sent at once. Error(bad_request): device or services differ, which
+  /// needs other sockets: serve_by_daemon().
+  void update(const std::string& id, const dhcp::Leases& leases);
+
+  std::vector<Served> list();           ///< by id
+  std::vector<ServedCounters> stats();  ///< by id
+  std::optional<dhcp::Counters> stats(const std::string& id);
+
+ private:
+  UniqueFd connection_;
+};
+
+/// Opens the attachment's sockets and hands them over. What the daemon served under this id before is taken
+/// away first, as a port can be had once only: the guest goes unanswered for some milliseconds, and repeats
+/// what it asked then. So this may be called again after any failure.
+void serve_by_daemon(DaemonClient& daemon, const bindings::Record& record, const Place& place);
+
+}  // namespace podnic::launcher
