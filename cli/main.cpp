@@ -8,13 +8,17 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "attachment/attachment.h"
+#include "cli/metrics.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "launcher/address_service.h"
+#include "launcher/daemon.h"
+#include "launcher/daemon_client.h"
 #include "launcher/supervise.h"
 
 namespace podnic::cli {
@@ -60,12 +64,44 @@ int plan_command(const Invocation& invocation) {
     case Output::commands:
       print(plan_commands(planned));
       break;
+    case Output::prometheus:  // of show only
+      break;
   }
   return exit_done;
 }
 
+/// A command that also works without a daemon: where none listens, and no --socket has said that one should.
+bool is_absence_of_daemon(const Error& error, const Invocation& invocation) {
+  return !invocation.control_given &&
+         (error.error_number() == ENOENT || error.error_number() == ECONNREFUSED);
+}
+
+/// The attachment that the daemon may serve; empty: none.
+std::string id_at_daemon(const Invocation& invocation) {
+  if (!invocation.control_given && !std::filesystem::exists(invocation.control.path)) return {};
+  if (!invocation.target.id.empty()) return invocation.target.id;
+  try {
+    return find_attachment(invocation.target, invocation.place).id;
+  } catch (const Error&) {
+    return {};  // detach() says what is wrong, if anything is
+  }
+}
+
+/// Descriptors of the daemon would keep the attachment's namespace alive.
+void forget_at_daemon(const std::string& id, const Invocation& invocation) {
+  try {
+    launcher::DaemonClient(invocation.control.path).remove(id);
+  } catch (const Error& error) {
+    if (is_absence_of_daemon(error, invocation)) return;
+    if (invocation.control_given) throw;
+    tell(error.what());
+  }
+}
+
 int detach_command(const Invocation& invocation) {
+  const std::string id = id_at_daemon(invocation);
   const bool found = detach(invocation.target, invocation.place);
+  if (!id.empty()) forget_at_daemon(id, invocation);
   if (invocation.output == Output::json) {
     print(fmt::format("{{\"detached\": {}}}\n", found));
   } else if (!found) {
@@ -83,6 +119,19 @@ int check_command(const Invocation& invocation) {
   return drifts.empty() ? exit_done : exit_drifted;
 }
 
+/// What the daemon has counted. To show the rest does not depend on it, unless it was asked for.
+ServiceCounters counters_of_daemon(const Invocation& invocation) {
+  ServiceCounters all;
+  try {
+    launcher::DaemonClient daemon(invocation.control.path);
+    for (launcher::ServedCounters& one : daemon.stats()) all.emplace(std::move(one.id), one.counters);
+  } catch (const Error& error) {
+    if (invocation.control_given) throw;
+    if (!is_absence_of_daemon(error, invocation)) tell(error.what());
+  }
+  return all;
+}
+
 int show_command(const Invocation& invocation) {
   std::vector<Status> all = show(invocation.place, !invocation.place_given);
   std::erase_if(all, [&](const Status& status) {
@@ -90,22 +139,49 @@ int show_command(const Invocation& invocation) {
     return (!wanted.id.empty() && status.record.id != wanted.id) ||
            (invocation.interface_given && status.record.request.interface != wanted.interface);
   });
-  print(invocation.output == Output::json ? status_json(all) : status_text(all));
+  const ServiceCounters counters = counters_of_daemon(invocation);
+  if (invocation.output == Output::prometheus) {
+    print(status_metrics(all, counters));
+  } else {
+    print(invocation.output == Output::json ? status_json(all, counters) : status_text(all, counters));
+  }
   return exit_done;
 }
 
-int serve_command(const Invocation& invocation) {
+/// Readable when the process shall end.
+UniqueFd open_stop_signals() {
   sigset_t set;
   ::sigemptyset(&set);
   ::sigaddset(&set, SIGTERM);
   ::sigaddset(&set, SIGINT);
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  const UniqueFd stop(::signalfd(-1, &set, SFD_CLOEXEC));
+  UniqueFd stop(::signalfd(-1, &set, SFD_CLOEXEC));
   if (!stop.valid()) throw Error("opening a signalfd", errno);
+  return stop;
+}
 
+int serve_command(const Invocation& invocation) {
+  const UniqueFd stop = open_stop_signals();
   const bindings::Record record = find_attachment(invocation.target, invocation.place);
+  if (invocation.hand_over) {
+    launcher::DaemonClient daemon(invocation.control.path);
+    serve_by_daemon(daemon, record, invocation.place);
+    return exit_done;
+  }
   launcher::serve(record.leases, open_service(record, invocation.place), invocation.sandbox,
                   invocation.ready_fd, stop.get(), dhcp::Farewell::say);
+  return exit_done;
+}
+
+int daemon_command(const Invocation& invocation) {
+  const UniqueFd stop = open_stop_signals();
+  launcher::run_daemon({.listen = invocation.control,
+                        .sandbox = invocation.sandbox,
+                        .restore = invocation.restore,
+                        .state_dir = invocation.place.state_dir,
+                        .ready_fd = invocation.ready_fd,
+                        .stop_fd = stop.get(),
+                        .report = tell});
   return exit_done;
 }
 
@@ -135,6 +211,7 @@ int dispatch(const Invocation& invocation) {
   if (invocation.command == "check") return check_command(invocation);
   if (invocation.command == "show") return show_command(invocation);
   if (invocation.command == "serve") return serve_command(invocation);
+  if (invocation.command == "daemon") return daemon_command(invocation);
   return run_vm_command(invocation);
 }
 

@@ -47,6 +47,8 @@ constexpr std::array<Command, 8> commands{{
      false, Output::text},
     {"serve", "podnic serve [flags]",
      "Answers the guest's DHCP requests and router solicitations until SIGTERM.", false, Output::text},
+    {"daemon", "podnic daemon [flags]",
+     "Does so for all guests of a node, which are given to it over a control socket.", false, Output::text},
     {"run", "podnic run [flags] -- qemu-system-x86_64 ...",
      "Attaches, serves, starts the VM on the tap, and detaches when it has ended; exits with its status.",
      true, Output::text},
@@ -65,17 +67,22 @@ std::string overview() {
          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 drifted.\n";
 }
 
-po::options_description common_flags() {
+po::options_description place_flags() {
   po::options_description flags("Where");
   flags.add_options()                                                                                     //
       ("netns", po::value<std::string>(), "path of the network namespace")                                //
       ("pid", po::value<pid_t>(), "a process in the network namespace")                                   //
       ("interface", po::value<std::string>(), "the pod NIC (default eth0)")                               //
       ("id", po::value<std::string>(), "name of the attachment (default: from namespace and interface)")  //
-      ("state-dir", po::value<std::string>()->default_value("/run/podnic"), "folder of the records")      //
-      ("config", po::value<std::string>(),
-       "JSON file with the request, '-': standard input; flags beat it")         //
-      ("output", po::value<std::string>(), "json or text; plan: also commands")  //
+      ("config", po::value<std::string>(), "JSON file with the request, '-': standard input; flags beat it");
+  return flags;
+}
+
+po::options_description common_flags() {
+  po::options_description flags("Of all commands");
+  flags.add_options()                                                                                   //
+      ("state-dir", po::value<std::string>()->default_value("/run/podnic"), "folder of the records")    //
+      ("output", po::value<std::string>(), "json or text; plan: also commands; show: also prometheus")  //
       ("help,h", "print this");
   return flags;
 }
@@ -123,12 +130,28 @@ po::options_description service_flags() {
 
 po::options_description own_flags(std::string_view command) {
   po::options_description flags(fmt::format("Of {}", command));
+  const std::string socket =
+      fmt::format("control socket of 'podnic daemon' (default {})", launcher::default_daemon_socket);
+  const char* const ready = "descriptor that gets one newline when requests are answered";
   if (command == "serve") {
-    flags.add_options()("ready-fd", po::value<int>(),
-                        "descriptor that gets one newline when requests are answered");
+    flags.add_options()                                                                               //
+        ("ready-fd", po::value<int>(), ready)                                                         //
+        ("daemon", po::bool_switch(), "let the node's daemon serve it, as its record says, and end")  //
+        ("socket", po::value<std::string>(), socket.c_str());
   } else if (command == "run") {
     flags.add_options()("vmm", po::value<std::string>(),
                         "qemu (default): append -netdev and -device to the command; none: append nothing");
+  } else if (command == "daemon") {
+    flags.add_options()                                       //
+        ("socket", po::value<std::string>(), socket.c_str())  //
+        ("socket-owner", po::value<std::string>(),
+         "who may control it beside root: a user, UID or UID:GID")                                     //
+        ("socket-mode", po::value<std::string>(), "mode of the control socket, octal (default 0600)")  //
+        ("restore", po::bool_switch(),
+         "serve the complete attachments of the state folder from the start")  //
+        ("ready-fd", po::value<int>(), ready);
+  } else if (command == "show" || command == "detach") {
+    flags.add_options()("socket", po::value<std::string>(), socket.c_str());
   }
   return flags;
 }
@@ -296,10 +319,34 @@ void read_output(const Flags& flags, const Command& command, Invocation& invocat
     invocation.output = Output::text;
   } else if (*output == "commands" && command.name == "plan") {
     invocation.output = Output::commands;
+  } else if (*output == "prometheus" && command.name == "show") {
+    invocation.output = Output::prometheus;
   } else {
     refuse(fmt::format("--output '{}' is not known to {}", *output, command.name),
-           "It is json or text; plan also knows commands.");
+           "It is json or text; plan also knows commands, show prometheus.");
   }
+}
+
+void read_service(const Flags& flags, Invocation& invocation) {
+  flags.take<int>("ready-fd", invocation.ready_fd);
+  if (invocation.ready_fd != -1 && ::fcntl(invocation.ready_fd, F_GETFD) < 0) {
+    refuse(fmt::format("--ready-fd {}: no such descriptor is open", invocation.ready_fd));
+  }
+  if (const auto user = flags.get<std::string>("user")) invocation.sandbox.user = dhcp::find_user(*user);
+  flags.take<std::string>("socket", invocation.control.path);
+  invocation.control_given = flags.get<std::string>("socket").has_value();
+  if (const auto owner = flags.get<std::string>("socket-owner")) {
+    invocation.control.owner = dhcp::find_user(*owner);
+  }
+  if (const auto mode = flags.get<std::string>("socket-mode")) {
+    const auto [stop, error] =
+        std::from_chars(mode->data(), mode->data() + mode->size(), invocation.control.mode, 8);
+    if (error != std::errc{} || stop != mode->data() + mode->size() || invocation.control.mode > 0777) {
+      refuse(fmt::format("--socket-mode: '{}' is no mode", *mode), "Write it in octal, as 0660.");
+    }
+  }
+  invocation.hand_over = flags.on("daemon");
+  invocation.restore = flags.on("restore");
 }
 
 const Command& find_command(const std::string& name) {
@@ -344,7 +391,10 @@ Invocation parse_arguments(const std::vector<std::string>& arguments, const Requ
 
   po::options_description all;
   if (command.takes_request) all.add(request_flags());
-  if (command.name == "serve" || command.name == "run") all.add(service_flags()).add(own_flags(command.name));
+  const bool serves = command.name == "serve" || command.name == "run" || command.name == "daemon";
+  if (serves) all.add(service_flags());
+  if (const auto own = own_flags(command.name); !own.options().empty()) all.add(own);
+  if (command.name != "daemon") all.add(place_flags());
   all.add(common_flags());
   po::variables_map values;
   try {
@@ -372,11 +422,7 @@ Invocation parse_arguments(const std::vector<std::string>& arguments, const Requ
   read_place(flags, invocation);
   read_whole_request(flags, request_of, invocation);
 
-  flags.take<int>("ready-fd", invocation.ready_fd);
-  if (invocation.ready_fd != -1 && ::fcntl(invocation.ready_fd, F_GETFD) < 0) {
-    refuse(fmt::format("--ready-fd {}: no such descriptor is open", invocation.ready_fd));
-  }
-  if (const auto user = flags.get<std::string>("user")) invocation.sandbox.user = dhcp::find_user(*user);
+  read_service(flags, invocation);
   if (const auto vmm = flags.get<std::string>("vmm")) {
     if (*vmm != "qemu" && *vmm != "none") refuse("--vmm must be qemu or none");
     invocation.append_qemu_arguments = *vmm == "qemu";

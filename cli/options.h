@@ -8,10 +8,12 @@
 
 #include "attachment/attachment.h"
 #include "dhcp/sandbox.h"
+#include "launcher/control_socket.h"
+#include "launcher/daemon_client.h"
 
 namespace podnic::cli {
 
-enum class Output { json, text, commands };
+enum class Output { json, text, commands, prometheus };
 
 struct Invocation {
   std::string command;
@@ -26,8 +28,12 @@ struct Invocation {
   Output output = Output::text;
   bool output_given = false;
 
-  int ready_fd = -1;                    ///< serve
-  dhcp::SandboxOptions sandbox;         ///< serve, run
+  int ready_fd = -1;             ///< serve, daemon
+  dhcp::SandboxOptions sandbox;  ///< serve, run, daemon
+  launcher::ListenOptions control{.path = launcher::default_daemon_socket, .owner = {}};
+  bool control_given = false;           ///< --socket
+  bool hand_over = false;               ///< serve: by the daemon
+  bool restore = false;                 ///< daemon
   bool append_qemu_arguments = true;    ///< run
   std::vector<std::string> vm_command;  ///< run: what stands after "--"
 };

@@ -61,13 +61,43 @@ std::string record_text(const Record& record) {
       join_gateways(record.guest));
 }
 
+/// Like the reply of the control socket, but with the zeros.
+Json counters_json(const dhcp::Counters& counters) {
+  Json json;
+  dhcp::for_each_count(counters, [&](const dhcp::CountName& count, std::uint64_t value) {
+    json[std::string(count.service)][std::string(count.what)][std::string(count.name)] = value;
+  });
+  return json;
+}
+
+/// A line for each service that has counted anything: "dhcp4      received 1 DISCOVER, sent 1 OFFER".
+std::string counters_text(const dhcp::Counters& counters) {
+  std::string text;
+  std::string_view service;
+  std::string_view what;
+  dhcp::for_each_count(counters, [&](const dhcp::CountName& count, std::uint64_t value) {
+    if (value == 0) return;
+    if (count.service != service) {
+      text += fmt::format("{}  {:11}", text.empty() ? "" : "\n", count.service);
+      what = {};
+    } else {
+      text += ", ";
+    }
+    if (count.what != what) text += fmt::format("{} ", count.what);
+    text += fmt::format("{} {}", value, count.name);
+    service = count.service;
+    what = count.what;
+  });
+  return text.empty() ? text : text + "\n";
+}
+
+}  // namespace
+
 std::string_view state_of(const Status& status) {
   if (!status.damage.empty()) return "damaged";
   if (status.netns_alive) return name_of(status.record.phase);
   return status.netns_of_process ? "namespace not found" : "namespace gone";
 }
-
-}  // namespace
 
 std::string attachment_json(const Attachment& attachment) {
   Json json = result_json(attachment.record);
@@ -119,7 +149,7 @@ std::string drifts_text(const std::vector<model::Drift>& drifts) {
   return text;
 }
 
-std::string status_json(const std::vector<Status>& all) {
+std::string status_json(const std::vector<Status>& all, const ServiceCounters& counters) {
   Json list = Json::array();
   for (const Status& status : all) {
     if (!status.damage.empty()) {
@@ -138,12 +168,15 @@ std::string status_json(const std::vector<Status>& all) {
                            {"bytes", status.tap->tx_bytes},
                            {"dropped", status.tap->tx_dropped}}}};
     }
+    if (const auto served = counters.find(status.record.id); served != counters.end()) {
+      one["service"] = counters_json(served->second);
+    }
     list.push_back(std::move(one));
   }
   return print({{"attachments", std::move(list)}});
 }
 
-std::string status_text(const std::vector<Status>& all) {
+std::string status_text(const std::vector<Status>& all, const ServiceCounters& counters) {
   std::string text;
   for (const Status& status : all) {
     if (!status.damage.empty()) {
@@ -152,11 +185,15 @@ std::string status_text(const std::vector<Status>& all) {
       continue;
     }
     text += record_text(status.record) + fmt::format("  state      {}\n", state_of(status));
-    if (!status.tap) continue;
-    text += fmt::format(
-        "  from guest {} packets, {} bytes, {} dropped\n  to guest   {} packets, {} bytes, {} dropped\n",
-        status.tap->rx_packets, status.tap->rx_bytes, status.tap->rx_dropped, status.tap->tx_packets,
-        status.tap->tx_bytes, status.tap->tx_dropped);
+    if (status.tap) {
+      text += fmt::format(
+          "  from guest {} packets, {} bytes, {} dropped\n  to guest   {} packets, {} bytes, {} dropped\n",
+          status.tap->rx_packets, status.tap->rx_bytes, status.tap->rx_dropped, status.tap->tx_packets,
+          status.tap->tx_bytes, status.tap->tx_dropped);
+    }
+    if (const auto served = counters.find(status.record.id); served != counters.end()) {
+      text += counters_text(served->second);
+    }
   }
   return text.empty() ? "no attachments\n" : text;
 }

@@ -92,7 +92,8 @@ Dhcp4Service& Dhcp4Service::operator=(Dhcp4Service&&) noexcept = default;
 void Dhcp4Service::serve(const Lease4& lease, const Sockets& sockets, Dhcp4Counters& counters) {
   Buffers& buffers = *buffers_;
   // An error here is a stray one of the link (it went down, say), and reading it has cleared it.
-  const int received = ::recvmmsg(sockets.dhcp4.get(), buffers.incoming.data(), batch_size, 0, nullptr);
+  const int received =
+      ::recvmmsg(sockets.dhcp4.get(), buffers.incoming.data(), batch_size, MSG_DONTWAIT, nullptr);
   std::size_t replies = 0;
   for (std::size_t i = 0; received > 0 && i < static_cast<std::size_t>(received); ++i) {
     const mmsghdr& in = buffers.incoming[i];
@@ -109,8 +110,8 @@ void Dhcp4Service::serve(const Lease4& lease, const Sockets& sockets, Dhcp4Count
   }
 
   for (std::size_t done = 0; done < replies;) {
-    const int sent =
-        ::sendmmsg(sockets.frames.get(), &buffers.outgoing[done], static_cast<unsigned>(replies - done), 0);
+    const int sent = ::sendmmsg(sockets.frames.get(), &buffers.outgoing[done],
+                                static_cast<unsigned>(replies - done), MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;
     if (sent <= 0) {
       // The first of the rest was refused: the link is down or its queue is full. The client asks again.

@@ -116,7 +116,7 @@ void Dhcp6Service::serve(const Lease6& lease, int socket_fd, int device, Dhcp6Co
   }
   // An error here is a stray one: the link went down, or a client has closed its port (ICMPv6). Reading it
   // has cleared it.
-  const int received = ::recvmmsg(socket_fd, buffers.incoming.data(), batch_size, 0, nullptr);
+  const int received = ::recvmmsg(socket_fd, buffers.incoming.data(), batch_size, MSG_DONTWAIT, nullptr);
   std::size_t replies = 0;
   for (std::size_t i = 0; received > 0 && i < static_cast<std::size_t>(received); ++i) {
     mmsghdr& in = buffers.incoming[i];
@@ -135,7 +135,8 @@ void Dhcp6Service::serve(const Lease6& lease, int socket_fd, int device, Dhcp6Co
   }
 
   for (std::size_t done = 0; done < replies;) {
-    const int sent = ::sendmmsg(socket_fd, &buffers.outgoing[done], static_cast<unsigned>(replies - done), 0);
+    const int sent =
+        ::sendmmsg(socket_fd, &buffers.outgoing[done], static_cast<unsigned>(replies - done), MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;
     if (sent <= 0) {
       // The first of the rest was refused: the link is down or its queue is full. The client asks again.

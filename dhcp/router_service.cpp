@@ -132,7 +132,7 @@ int RouterService::Buffers::receive(int socket) {
     in.msg_hdr.msg_controllen = sizeof(Incoming::control);
   }
   // An error here is a stray one of the link (it went down, say), and reading it has cleared it.
-  return std::max(0, ::recvmmsg(socket, incoming.data(), batch_size, 0, nullptr));
+  return std::max(0, ::recvmmsg(socket, incoming.data(), batch_size, MSG_DONTWAIT, nullptr));
 }
 
 /// The farewell is never in one batch with others: on_timer() gives it alone.
@@ -144,7 +144,8 @@ void RouterService::Buffers::send(const RouterAdvert& router, RouterLink& link, 
   part = {advertisement.data(), advertisement.size()};
   fill(outgoing[0].msg_hdr, router.address, link.device);
   for (std::size_t done = 0; done < waiting;) {
-    const int sent = ::sendmmsg(link.socket, &outgoing[done], static_cast<unsigned>(waiting - done), 0);
+    const int sent =
+        ::sendmmsg(link.socket, &outgoing[done], static_cast<unsigned>(waiting - done), MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;
     if (sent <= 0) {
       // The first of the rest was refused: the link is down or has no such address yet, or its queue is full.

@@ -83,7 +83,7 @@ void allow(const Filter& filter, int call, Comparisons... comparisons) {
 }
 
 /// A call that this architecture has not is no error: libseccomp passes over it.
-void filter_system_calls() {
+void filter_system_calls(const SandboxOptions& options) {
   const Filter filter(seccomp_init(SCMP_ACT_KILL_PROCESS));
   if (!filter) throw Error("building the system call filter", ENOMEM);
   check(seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS));
@@ -107,6 +107,12 @@ void filter_system_calls() {
   // TCGETS.
   allow(filter, SCMP_SYS(newfstatat), scmp_arg_cmp{3, SCMP_CMP_EQ, AT_EMPTY_PATH, 0});
   allow(filter, SCMP_SYS(ioctl), scmp_arg_cmp{1, SCMP_CMP_EQ, TCGETS, 0});
+
+  constexpr std::array control_calls{SCMP_SYS(accept4),    SCMP_SYS(recvmsg),     SCMP_SYS(sendmsg),
+                                     SCMP_SYS(getsockopt), SCMP_SYS(getsockname), SCMP_SYS(memfd_create)};
+  if (options.control_socket) {
+    for (const int call : control_calls) allow(filter, call);
+  }
 
 #ifdef PODNIC_SANITIZE
   // What the sanitizers' run time needs to look around and to report. Nobody runs such a build in production.
@@ -157,7 +163,7 @@ void enter_sandbox(const SandboxOptions& options) {
     change_user(options.user);
     drop_capabilities();
     keep_memory();
-    filter_system_calls();
+    filter_system_calls(options);
   });
 }
 

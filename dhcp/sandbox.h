@@ -51,6 +51,9 @@ User find_user(const std::string& name);
 struct SandboxOptions {
   /// Who the process shall be. Absent: nobody where this process may become nobody, else who it is.
   std::optional<User> user;
+  /// Also allows what a control socket takes: to accept clients of a socket that listens already, to exchange
+  /// messages and descriptors with them, to look at these, and to write to memory that has a descriptor.
+  bool control_socket = false;
 };
 
 /// Confines the calling process for good. Error: a layer that should hold could not be put up; the process is

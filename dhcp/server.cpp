@@ -22,7 +22,8 @@ namespace {
 /// An epoll event says which descriptor of which attachment it is.
 enum class Channel : std::uint8_t { dhcp4, dhcp6, router };
 constexpr std::uint64_t channels = 4;
-constexpr std::uint64_t stop_token = 0;  // ids begin at 1
+constexpr std::uint64_t stop_token = 0;  // ids begin at 1, their tokens at 4
+constexpr std::uint64_t attended_token = 1;
 
 constexpr std::uint64_t token_of(Server::Id id, Channel channel) {
   return id * channels + static_cast<std::uint64_t>(channel);
@@ -67,8 +68,48 @@ Server::Id Server::add(Leases leases, Sockets sockets) {
   return id;
 }
 
+void Server::update(Id id, Leases leases) {
+  Attachment& attachment = attachments_.at(id);
+  const Leases& before = attachment.leases;
+  if (leases.device != before.device || leases.v4.has_value() != before.v4.has_value() ||
+      leases.v6.has_value() != before.v6.has_value() ||
+      leases.router.has_value() != before.router.has_value()) {
+    throw Error(fmt::format("changing what is served on device '{}': another device, or other services",
+                            before.device),
+                0, ErrorKind::bad_request)
+        .hint("These need other sockets: remove the attachment and add it again.");
+  }
+  const bool router_changed = leases.router != before.router;
+  attachment.leases = std::move(leases);
+  if (!router_changed) return;
+  announce(attachment.router.schedule, now());
+  reschedule(id, attachment);
+}
+
+void Server::remove(Id id) {
+  const auto found = attachments_.find(id);
+  if (found == attachments_.end()) return;
+  Attachment& attachment = found->second;
+  // Closing does not do it where somebody else holds the descriptor, too: epoll(7).
+  for (const UniqueFd* socket :
+       {&attachment.sockets.dhcp4, &attachment.sockets.dhcp6, &attachment.sockets.router}) {
+    if (socket->valid()) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket->get(), nullptr);
+  }
+  if (attachment.due) due_.erase({*attachment.due, id});
+  attachments_.erase(found);
+}
+
+const Leases& Server::leases(Id id) const {
+  return attachments_.at(id).leases;
+}
+
 const Counters& Server::counters(Id id) const {
   return attachments_.at(id).counters;
+}
+
+void Server::attend(int fd, std::function<void()> ready) {
+  watch(fd, attended_token);
+  attended_ = std::move(ready);
 }
 
 void Server::reschedule(Id id, Attachment& attachment) {
@@ -127,6 +168,10 @@ void Server::run(int stop_fd, Farewell farewell) {
       throw Error("waiting for requests of guests", errno);
     }
     for (const epoll_event& event : std::span(events).first(static_cast<std::size_t>(ready))) {
+      if (event.data.u64 == attended_token) {
+        attended_();
+        continue;
+      }
       if (event.data.u64 != stop_token) {
         serve(event.data.u64);
         continue;

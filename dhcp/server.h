@@ -43,11 +43,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
 #include <utility>
 
+#include "dhcp/counters.h"
 #include "dhcp/dhcp4_service.h"
 #include "dhcp/dhcp6_service.h"
 #include "dhcp/lease.h"
@@ -56,14 +58,6 @@
 #include "netsetup/types/unique_fd.h"
 
 namespace podnic::dhcp {
-
-/// Counters of one attachment.
-struct Counters {
-  Dhcp4Counters v4;
-  Dhcp6Counters v6;
-  RouterCounters router;
-  friend bool operator==(const Counters&, const Counters&) = default;
-};
 
 /// What becomes of the guests' default routes when the server ends: they go, or last until they expire. They
 /// should go when nobody takes over.
@@ -80,7 +74,21 @@ class Server {
   /// is never used again.
   Id add(Leases leases, Sockets sockets);
 
+  /// Answers with these leases from now on: clients of DHCP get them when they ask the next time; a router
+  /// that says something else advertises it at once, or as soon as RFC 4861 lets it. Device and services must
+  /// be the same, as the sockets are: Error(bad_request).
+  void update(Id id, Leases leases);
+
+  /// Closes the attachment's descriptors. The guest is not told: its default route lasts until it expires,
+  /// for whoever serves it next.
+  void remove(Id id);
+
+  [[nodiscard]] const Leases& leases(Id id) const;
   [[nodiscard]] const Counters& counters(Id id) const;
+
+  /// Has `ready` called by run() when `fd` is readable. It may add, update and remove attachments. For one
+  /// descriptor; that of an epoll can stand for others.
+  void attend(int fd, std::function<void()> ready);
 
   /// Answers until `stop_fd` (a signalfd, an eventfd, a pipe) is readable; nothing is read from it. With
   /// Farewell::say the guests are told that their router goes, which may take up to 3 seconds more (RFC 4861:
@@ -109,6 +117,7 @@ class Server {
   Dhcp4Service dhcp4_;
   Dhcp6Service dhcp6_;
   RouterService router_;
+  std::function<void()> attended_;
 };
 
 }  // namespace podnic::dhcp

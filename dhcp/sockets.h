@@ -2,7 +2,9 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "dhcp/lease.h"
 #include "netsetup/types/unique_fd.h"
@@ -32,5 +34,13 @@ inline constexpr std::array<UniqueFd Sockets::*, 4> all_sockets{&Sockets::dhcp4,
 /// CAP_NET_BIND_SERVICE where ports below 1024 are privileged. Error: no such device, no such right, or
 /// another server that has the port there.
 Sockets open_sockets(const Leases& leases);
+
+/// Takes descriptors that somebody else has opened so, in any order: each is looked at (family, type,
+/// protocol, device, port, filter, namespace), and there must be those that `leases` needs and no others.
+/// Error(bad_request) says what is wrong; all are closed then.
+Sockets adopt_sockets(const Leases& leases, std::vector<UniqueFd> descriptors);
+
+/// The cookie of the sockets' network namespace (SO_NETNS_COOKIE), 0 where the kernel has none.
+std::uint64_t netns_cookie_of(const Sockets& sockets);
 
 }  // namespace podnic::dhcp

@@ -11,32 +11,19 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "attachment/attachment.h"
-#include "dhcp/counters.h"
 #include "dhcp/lease.h"
 #include "dhcp/sockets.h"
+#include "launcher/control_protocol.h"
 #include "netsetup/types/unique_fd.h"
 
 namespace podnic::launcher {
 
 inline constexpr const char* default_daemon_socket = "/run/podnic/daemon.sock";
-
-/// An attachment that the daemon serves.
-struct Served {
-  std::string id;
-  std::string device;              ///< the link that faces the guest
-  std::uint64_t netns_cookie = 0;  ///< of the namespace of its sockets; 0 where the kernel has none
-  friend bool operator==(const Served&, const Served&) = default;
-};
-
-struct ServedCounters {
-  std::string id;
-  dhcp::Counters counters;
-  friend bool operator==(const ServedCounters&, const ServedCounters&) = default;
-};
 
 class DaemonClient {
  public:
@@ -62,12 +49,15 @@ class DaemonClient {
   std::optional<dhcp::Counters> stats(const std::string& id);
 
  private:
+  ControlAnswer ask(const ControlRequest& request, std::span<const int> descriptors = {});
+
   UniqueFd connection_;
 };
 
-/// Opens the attachment's sockets and hands them over. What the daemon served under this id before is taken
-/// away first, as a port can be had once only: the guest goes unanswered for some milliseconds, and repeats
-/// what it asked then. So this may be called again after any failure.
+/// Has the daemon serve the attachment as its record says: by an update where it serves it already with the
+/// right sockets. Else it opens the sockets and hands them over; what the daemon served under this id before
+/// is taken away first, as a port can be had once only, and the guest goes unanswered for some milliseconds.
+/// May be called again at any time.
 void serve_by_daemon(DaemonClient& daemon, const bindings::Record& record, const Place& place);
 
 }  // namespace podnic::launcher

@@ -43,6 +43,27 @@ void inherit_only(std::span<const int> inherited) {
   }
 }
 
+void write_all(int fd, std::string_view text, const std::string& what) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw Error("writing " + what, errno);
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+std::string read_from_start(int fd, const std::string& what) {
+  std::string text;
+  std::array<char, 4096> chunk{};
+  while (true) {
+    const ssize_t size = ::pread(fd, chunk.data(), chunk.size(), static_cast<off_t>(text.size()));
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) throw Error("reading " + what, errno);
+    if (size == 0) return text;
+    text.append(chunk.data(), static_cast<std::size_t>(size));
+  }
+}
+
 void end_with_parent(int signal) {
   const pid_t parent = ::getppid();
   ::prctl(PR_SET_PDEATHSIG, signal);
