@@ -155,6 +155,7 @@ UniqueFd open_stop_signals() {
   ::sigaddset(&set, SIGTERM);
   ::sigaddset(&set, SIGINT);
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);  // who has asked for --ready-fd may have gone
   UniqueFd stop(::signalfd(-1, &set, SFD_CLOEXEC));
   if (!stop.valid()) throw Error("opening a signalfd", errno);
   return stop;

@@ -4,18 +4,13 @@
 
 #include <array>
 
-#include "bindings/json.h"
-
 namespace podnic::cli {
 namespace {
 
-/// A label's value: the format wants UTF-8, which a path need not be, and has three escapes.
+/// A label's value: the format has three escapes. All texts of a record are UTF-8, as its JSON is.
 std::string label_value(std::string_view text) {
-  using bindings::Json;
-  const std::string utf8 =
-      Json::parse(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace)).get<std::string>();
   std::string value = "\"";
-  for (const char c : utf8) {
+  for (const char c : text) {
     if (c == '\\' || c == '"') value += '\\';
     if (c == '\n') {
       value += "\\n";

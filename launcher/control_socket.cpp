@@ -100,7 +100,8 @@ std::expected<Message, NoMessage> receive_message(int socket) {
   ssize_t size = 0;
   do {
     size = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
-  } while (size < 0 && errno == EINTR);
+    // ECONNRESET comes once, before what the other side said last: it has closed without reading everything.
+  } while (size < 0 && (errno == EINTR || errno == ECONNRESET));
   if (size < 0) return std::unexpected(errno == EAGAIN ? NoMessage::none_waits : NoMessage::broken);
   for (cmsghdr* data = CMSG_FIRSTHDR(&header); data != nullptr; data = CMSG_NXTHDR(&header, data)) {
     if (data->cmsg_level != SOL_SOCKET || data->cmsg_type != SCM_RIGHTS) continue;

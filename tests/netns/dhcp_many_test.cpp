@@ -9,6 +9,7 @@
 #include <fstream>
 #include <system_error>
 
+#include "tests/support/daemon.h"
 #include "tests/support/dhcp6_packets.h"
 #include "tests/support/dhcp_link.h"
 #include "tests/support/guest_sockets.h"
@@ -149,14 +150,31 @@ void expect_answers(const TestNetns& guest, const dhcp::Leases& leases, const st
       << "no answer of all three services";
 }
 
-TEST(DhcpManyTest, OneProcessServesAThousandAttachments) {
-  ASSERT_NO_FATAL_FAILURE(raise_descriptor_limit(5 * all_links));
-  const TestNetns pod;
-  const TestNetns guest;
-  std::vector<dhcp::Leases> all;
-  for (std::size_t i = 0; i < all_links; ++i) all.push_back(leases_of(i));
-  add_links(pod, guest, all);
+std::size_t each_of(std::size_t of_all, std::size_t of_few) {
+  return (of_all - std::min(of_all, of_few)) / (all_links - few_links);
+}
 
+struct DhcpManyTest : testing::Test {
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(raise_descriptor_limit(5 * all_links));
+    for (std::size_t i = 0; i < all_links; ++i) all.push_back(leases_of(i));
+    add_links(pod, guest, all);
+  }
+
+  /// The first and the last link, and some between them.
+  void expect_answers_of_all() const {
+    for (std::size_t i = 0; i < 20; ++i) {
+      const std::size_t number = i * (all_links - 1) / 19;
+      expect_answers(guest, all[number], fmt::format("nic{}", number));
+    }
+  }
+
+  TestNetns pod;
+  TestNetns guest;
+  std::vector<dhcp::Leases> all;
+};
+
+TEST_F(DhcpManyTest, OneProcessServesAThousandAttachments) {
   std::size_t of_few = 0;
   {
     const ServerProcess server(pod, {all.begin(), all.begin() + few_links});
@@ -164,12 +182,8 @@ TEST(DhcpManyTest, OneProcessServesAThousandAttachments) {
     of_few = private_bytes(server.pid());
   }
   ServerProcess server(pod, all);
-  for (std::size_t i = 0; i < 20; ++i) {
-    const std::size_t number = i * (all_links - 1) / 19;  // the first and the last among them
-    expect_answers(guest, all[number], fmt::format("nic{}", number));
-  }
-  const std::size_t of_all = private_bytes(server.pid());
-  const std::size_t each = (of_all - std::min(of_all, of_few)) / (all_links - few_links);
+  expect_answers_of_all();
+  const std::size_t each = each_of(private_bytes(server.pid()), of_few);
   fmt::print("{} bytes of memory for each further attachment\n", each);
   testing::Test::RecordProperty("bytes_per_attachment", static_cast<int>(each));
 #ifndef PODNIC_SANITIZE  // its allocator keeps more
@@ -182,6 +196,35 @@ TEST(DhcpManyTest, OneProcessServesAThousandAttachments) {
                   counters.router.silent.at(static_cast<std::size_t>(dhcp::RouterSilence::not_sent)),
               1U);
   }
+}
+
+TEST_F(DhcpManyTest, TheDaemonServesAThousandAttachments) {
+  const test::TemporaryFolder folder;
+  const test::DaemonProcess daemon(folder);
+  launcher::DaemonClient client = daemon.client();
+  const auto add = [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      dhcp::Sockets sockets;
+      pod.netns().run([&] { sockets = dhcp::open_sockets(all[i]); });
+      client.add(fmt::format("pod-{}", i), all[i], sockets);
+    }
+  };
+  add(0, few_links);
+  expect_answers(guest, all[few_links - 1], fmt::format("nic{}", few_links - 1));
+  const std::size_t of_few = private_bytes(daemon.pid());
+  add(few_links, all_links);
+  expect_answers_of_all();
+  const std::size_t each = each_of(private_bytes(daemon.pid()), of_few);
+  fmt::print("{} bytes of the daemon's memory for each further attachment\n", each);
+  testing::Test::RecordProperty("bytes_per_attachment", static_cast<int>(each));
+#ifndef PODNIC_SANITIZE
+  EXPECT_LE(each, std::size_t{8} * 1024);
+#endif
+  EXPECT_EQ(client.list().size(), all_links);
+  EXPECT_EQ(client.stats().size(), all_links);
+  for (std::size_t i = 0; i < all_links; i += 2) EXPECT_TRUE(client.remove(fmt::format("pod-{}", i)));
+  EXPECT_EQ(client.list().size(), all_links / 2);
+  expect_answers(guest, all[all_links - 1], fmt::format("nic{}", all_links - 1));
 }
 
 }  // namespace

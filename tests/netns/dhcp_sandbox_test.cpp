@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <cerrno>
 #include <csignal>
 #include <fstream>
 #include <functional>
@@ -134,15 +136,34 @@ std::vector<ForbiddenCall> forbidden_calls() {
 }
 
 TEST(DhcpSandboxTest, AForbiddenCallKills) {
-  for (const ForbiddenCall& forbidden : forbidden_calls()) {
-    const int status = run_in_child([&] {
-      dhcp::enter_sandbox();
-      forbidden.call();
-      return 0;
-    });
-    ASSERT_TRUE(WIFSIGNALED(status)) << forbidden.name;
-    EXPECT_EQ(WTERMSIG(status), SIGSYS) << forbidden.name;
+  for (const bool control_socket : {false, true}) {
+    for (const ForbiddenCall& forbidden : forbidden_calls()) {
+      if (control_socket && forbidden.name == std::string("sendmsg")) continue;
+      const int status = run_in_child([&] {
+        dhcp::enter_sandbox({.user = {}, .control_socket = control_socket});
+        forbidden.call();
+        return 0;
+      });
+      ASSERT_TRUE(WIFSIGNALED(status)) << forbidden.name;
+      EXPECT_EQ(WTERMSIG(status), SIGSYS) << forbidden.name;
+    }
   }
+}
+
+TEST(DhcpSandboxTest, AControlSocketTakesMoreCalls) {
+  const int status = run_in_child([] {
+    std::array<int, 2> pair{};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) return 1;
+    dhcp::enter_sandbox({.user = {}, .control_socket = true});
+    const UniqueFd file(::memfd_create("x", MFD_CLOEXEC));
+    int type = 0;
+    socklen_t size = sizeof type;
+    if (!file.valid() || ::getsockopt(pair[0], SOL_SOCKET, SO_TYPE, &type, &size) != 0) return 2;
+    msghdr nothing{};
+    if (::sendmsg(pair[0], &nothing, 0) != 0 || ::recvmsg(pair[1], &nothing, 0) != 0) return 3;
+    return ::accept4(pair[0], nullptr, nullptr, 0) < 0 && errno == EINVAL ? 0 : 4;  // it does not listen
+  });
+  EXPECT_EQ(status, 0);
 }
 
 TEST(DhcpSandboxTest, TheCallersOwnAffairsAreAllowed) {
