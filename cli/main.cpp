@@ -132,6 +132,16 @@ ServiceCounters counters_of_daemon(const Invocation& invocation) {
   return all;
 }
 
+/// Of an attachment that a process of its own serves.
+void add_counters_of_service(const Status& status, const Invocation& invocation, ServiceCounters& all) {
+  try {
+    const auto counted = launcher::ask_for_counters(status.record, invocation.place);
+    if (counted) all.emplace(status.record.id, *counted);
+  } catch (const Error& error) {
+    tell(error.what());
+  }
+}
+
 int show_command(const Invocation& invocation) {
   std::vector<Status> all = show(invocation.place, !invocation.place_given);
   std::erase_if(all, [&](const Status& status) {
@@ -139,7 +149,12 @@ int show_command(const Invocation& invocation) {
     return (!wanted.id.empty() && status.record.id != wanted.id) ||
            (invocation.interface_given && status.record.request.interface != wanted.interface);
   });
-  const ServiceCounters counters = counters_of_daemon(invocation);
+  ServiceCounters counters = counters_of_daemon(invocation);
+  for (const Status& status : all) {
+    if (status.netns_alive && !counters.contains(status.record.id)) {
+      add_counters_of_service(status, invocation, counters);
+    }
+  }
   if (invocation.output == Output::prometheus) {
     print(status_metrics(all, counters));
   } else {
@@ -170,7 +185,8 @@ int serve_command(const Invocation& invocation) {
     return exit_done;
   }
   launcher::serve(record.leases, open_service(record, invocation.place), invocation.sandbox,
-                  invocation.ready_fd, stop.get(), dhcp::Farewell::say);
+                  invocation.ready_fd, stop.get(), dhcp::Farewell::say,
+                  launcher::listen_for_counters(record, invocation.place));
   return exit_done;
 }
 

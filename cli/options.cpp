@@ -3,16 +3,15 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <boost/program_options.hpp>
 #include <charconv>
-#include <fstream>
-#include <iostream>
 #include <iterator>
 #include <sstream>
+
+#include "cli/config.h"
 
 namespace podnic::cli {
 namespace {
@@ -154,25 +153,6 @@ po::options_description own_flags(std::string_view command) {
     flags.add_options()("socket", po::value<std::string>(), socket.c_str());
   }
   return flags;
-}
-
-/// 65,535 ports of the longest form are below 2 MiB.
-constexpr std::size_t max_config_bytes = std::size_t{16} << 20U;
-
-std::string read_config(const std::string& path) {
-  std::ifstream file;
-  if (path != "-") {
-    file.open(path);
-    if (!file) throw Error("opening it", errno);
-  }
-  std::istream& in = path == "-" ? std::cin : file;
-  std::string text;
-  std::array<char, 65536> chunk{};
-  while (in.read(chunk.data(), chunk.size()) || in.gcount() > 0) {
-    text.append(chunk.data(), static_cast<std::size_t>(in.gcount()));
-    if (text.size() > max_config_bytes) refuse("it is too large to be a request");
-  }
-  return text;
 }
 
 template <typename T>

@@ -8,6 +8,7 @@ set(podnic_libraries types model kernel dhcp bindings attachment launcher)
 # Headers that only the sources of podnic include.
 set(podnic_private_headers
   attachment/guest_dns.h attachment/record_store.h attachment/site.h bindings/json.h bindings/masquerade/.*
+  launcher/control_server.h launcher/descriptor_store.h launcher/service_manager.h
   netsetup/kernel/netlink.h netsetup/kernel/nftables.h netsetup/kernel/rtnetlink.h netsetup/kernel/sysctl.h
   netsetup/kernel/tap.h)
 list(JOIN podnic_private_headers "|" podnic_private_regex)
@@ -52,3 +53,9 @@ foreach(manual IN LISTS podnic_manuals)
   string(REGEX MATCH "[1-9]$" section ${manual})
   install(FILES ${manual} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
 endforeach()
+
+# systemd's units. The service names the command by its full path, which may be chosen at install time, too.
+install(FILES ${PROJECT_SOURCE_DIR}/packaging/systemd/podnic.socket DESTINATION lib/systemd/system)
+install(CODE "set(CMAKE_INSTALL_FULL_BINDIR \${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR})
+configure_file(${PROJECT_SOURCE_DIR}/packaging/systemd/podnic.service.in
+               \$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/lib/systemd/system/podnic.service @ONLY)")

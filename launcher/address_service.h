@@ -3,7 +3,9 @@
 
 #include <sys/types.h>
 
-#include "bindings/record.h"
+#include <optional>
+
+#include "attachment/attachment.h"
 #include "dhcp/sandbox.h"
 #include "dhcp/server.h"
 #include "dhcp/sockets.h"
@@ -12,16 +14,25 @@
 namespace podnic::launcher {
 
 /// Confines this process (dhcp/sandbox.h), writes a newline to `ready_fd` (none: -1) and closes it, then
-/// answers until `stop_fd` is readable.
+/// answers until `stop_fd` is readable. Over `counters`, from listen_for_counters(), it also tells what it
+/// has counted; without one it has fewer system calls.
 void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::SandboxOptions& sandbox,
-           int ready_fd, int stop_fd, dhcp::Farewell farewell);
+           int ready_fd, int stop_fd, dhcp::Farewell farewell, UniqueFd counters = UniqueFd());
+
+/// Where the service of this attachment can be asked for its counters: a control socket of the namespace, not
+/// of the file system, that answers root and who opens it. No descriptor: the name is taken.
+UniqueFd listen_for_counters(const bindings::Record& record, const Place& place);
+
+/// What the attachment's own service has counted; nullopt where there is none. Only a service of root's or of
+/// this process's user is asked: any process of the namespace could have taken the name.
+std::optional<dhcp::Counters> ask_for_counters(const bindings::Record& record, const Place& place);
 
 /// The service in a child process, which holds nothing but its sockets, and ends with its parent: the pipe
 /// that would stop it closes then.
 class ServiceProcess {
  public:
   /// Starts the child and waits until it answers. Error: it ended before.
-  ServiceProcess(const bindings::Record& record, const dhcp::Sockets& sockets,
+  ServiceProcess(const bindings::Record& record, const dhcp::Sockets& sockets, const UniqueFd& counters,
                  const dhcp::SandboxOptions& sandbox);
   ServiceProcess(const ServiceProcess&) = delete;
   ServiceProcess& operator=(const ServiceProcess&) = delete;

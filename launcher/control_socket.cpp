@@ -11,9 +11,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <iterator>
+#include <utility>
 
 #include "netsetup/types/error.h"
 
@@ -42,6 +44,16 @@ sockaddr_un address_of(const std::string& path) {
   }
   std::ranges::copy(path, std::begin(address.sun_path));
   return address;
+}
+
+/// An abstract name and its size: it begins with a null byte and ends nowhere.
+std::pair<sockaddr_un, socklen_t> address_of_name(const std::string& name) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (name.size() >= sizeof address.sun_path)
+    throw Error(fmt::format("naming a socket '{}'", name), ENAMETOOLONG);
+  std::ranges::copy(name, std::next(std::begin(address.sun_path)));
+  return {address, static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size())};
 }
 
 int connect_to(const UniqueFd& socket, const sockaddr_un& address) {
@@ -193,6 +205,29 @@ UniqueFd listen_control(const ListenOptions& options) {
     error.while_doing(action);
     throw;
   }
+  return socket;
+}
+
+std::optional<UniqueFd> listen_at_name(const std::string& name) {
+  const auto [address, size] = address_of_name(name);
+  UniqueFd socket = seqpacket_socket(SOCK_NONBLOCK);
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0) {
+    if (errno == EADDRINUSE) return std::nullopt;
+    throw Error(fmt::format("binding a socket to the name '{}'", name), errno);
+  }
+  if (::listen(socket.get(), backlog) != 0)
+    throw Error(fmt::format("listening at the name '{}'", name), errno);
+  return socket;
+}
+
+std::optional<UniqueFd> connect_to_name(const std::string& name) {
+  const auto [address, size] = address_of_name(name);
+  UniqueFd socket = seqpacket_socket(SOCK_NONBLOCK);  // whoever has the name need not accept
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0) {
+    if (errno == ECONNREFUSED || errno == EAGAIN || errno == EPROTOTYPE) return std::nullopt;
+    throw Error(fmt::format("connecting to the name '{}'", name), errno);
+  }
+  if (::fcntl(socket.get(), F_SETFL, 0) != 0) throw Error("making a socket wait", errno);
   return socket;
 }
 

@@ -59,6 +59,13 @@ struct ListenOptions {
 /// followed. Error: others may write to the folder.
 UniqueFd listen_control(const ListenOptions& options);
 
+/// The same at an abstract name (unix(7)) of the calling thread's network namespace: there is no file, so it
+/// goes with the process, and only its peers' credentials protect it. Nullopt: the name is taken.
+std::optional<UniqueFd> listen_at_name(const std::string& name);
+
+/// Nullopt: nobody listens at that name, or has time.
+std::optional<UniqueFd> connect_to_name(const std::string& name);
+
 /// Who has connected, or, for a listener, listens: SO_PEERCRED. Nullopt: that is no such socket.
 std::optional<uid_t> peer_of(int socket);
 

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <filesystem>
+
 #include "attachment/record_store.h"
 #include "tests/support/daemon.h"
 #include "tests/support/dhcp_packets.h"
@@ -122,6 +124,40 @@ TEST_F(DaemonShowTest, CountsForPrometheus) {
   EXPECT_EQ(samples.at({"podnic_attachment_info", gone}), 1);
   EXPECT_EQ(parsed["types"]["podnic_dhcp4_sent"], "counter");  // the parser takes _total off
   EXPECT_EQ(parsed["types"]["podnic_attachment_info"], "gauge");
+}
+
+/// Of `podnic serve`, over a socket of the namespace; what another user has bound to its name is not asked.
+TEST_F(DaemonShowTest, CountsOfAServiceOfItsOwn) {
+  const auto show = [&] {
+    return json::parse(podnic("show --output json --id pod-1").out)["attachments"][0];
+  };
+  {
+    const Process squatter(link.pod, {"/usr/bin/python3", "-c", R"PY(
+import os, socket
+os.setresuid(4242, 4242, 4242)
+name = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+name.bind("\0podnic-serve:gw0")
+name.listen()
+print("listening", flush=True)
+name.accept()[0].recv(1000)
+print("was asked", flush=True)
+)PY"});
+    ASSERT_TRUE(wait_until([&] { return squatter.output() != ""; }));
+    EXPECT_FALSE(show().contains("service"));
+    EXPECT_EQ(squatter.output(), "listening\n");
+  }
+  const std::string ready = folder / "ready";
+  const Process service(
+      TestNetns(), {"sh", "-c",
+                    fmt::format("exec {} serve --id pod-1 --state-dir {} --ready-fd 3 3> {}", PODNIC_COMMAND,
+                                folder / "state", ready)});
+  ASSERT_TRUE(wait_until([&] {
+    std::error_code none;
+    return std::filesystem::file_size(ready, none) == 1 && !none;
+  })) << service.output();
+  const Process udhcpc = start_udhcpc(link.guest, script);
+  script.wait_for("bound");
+  EXPECT_EQ(show()["service"]["dhcp4"]["sent"]["ACK"], 1);
 }
 
 TEST_F(DaemonShowTest, DetachTellsTheDaemon) {
