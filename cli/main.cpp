@@ -46,12 +46,6 @@ int attach_command(const Invocation& invocation) {
   return exit_done;
 }
 
-int update_command(const Invocation& invocation) {
-  const Attachment attachment = update(invocation.request, invocation.place);
-  print(invocation.output == Output::json ? attachment_json(attachment) : attachment_text(attachment));
-  return exit_done;
-}
-
 int plan_command(const Invocation& invocation) {
   const Attachment planned = plan(invocation.request, invocation.place);
   switch (invocation.output) {
@@ -117,6 +111,25 @@ int check_command(const Invocation& invocation) {
   const std::vector<model::Drift> drifts = check(invocation.target, invocation.place);
   print(invocation.output == Output::json ? drifts_json(drifts) : drifts_text(drifts));
   return drifts.empty() ? exit_done : exit_drifted;
+}
+
+/// What serves the guest learns of its new leases. The rest of the update is done, whatever comes of it.
+void tell_service(const bindings::Record& record, const Invocation& invocation) {
+  try {
+    if (launcher::update_service(record, invocation.place)) return;
+    launcher::DaemonClient daemon(invocation.control.path);
+    if (daemon.stats(record.id)) launcher::serve_by_daemon(daemon, record, invocation.place);
+  } catch (Error& error) {
+    if (is_absence_of_daemon(error, invocation)) return;
+    throw error.while_doing("telling the address service").hint("Start the address service anew.");
+  }
+}
+
+int update_command(const Invocation& invocation) {
+  const Attachment attachment = update(invocation.request, invocation.place);
+  tell_service(attachment.record, invocation);
+  print(invocation.output == Output::json ? attachment_json(attachment) : attachment_text(attachment));
+  return exit_done;
 }
 
 /// What the daemon has counted. To show the rest does not depend on it, unless it was asked for.
@@ -186,7 +199,7 @@ int serve_command(const Invocation& invocation) {
   }
   launcher::serve(record.leases, open_service(record, invocation.place), invocation.sandbox,
                   invocation.ready_fd, stop.get(), dhcp::Farewell::say,
-                  launcher::listen_for_counters(record, invocation.place));
+                  launcher::listen_for_control(record, invocation.place));
   return exit_done;
 }
 

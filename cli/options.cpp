@@ -26,7 +26,7 @@ struct Command {
   Output default_output = Output::text;
 };
 
-constexpr std::array<Command, 8> commands{{
+constexpr std::array<Command, 9> commands{{
     {"attach", "podnic attach [flags]",
      "Wires a guest NIC in a pod's network namespace and prints what the VM needs.", true, Output::json},
     {"update", "podnic update [flags]",
@@ -149,7 +149,7 @@ po::options_description own_flags(std::string_view command) {
         ("restore", po::bool_switch(),
          "serve the complete attachments of the state folder from the start")  //
         ("ready-fd", po::value<int>(), ready);
-  } else if (command == "show" || command == "detach") {
+  } else if (command == "show" || command == "detach" || command == "update") {
     flags.add_options()("socket", po::value<std::string>(), socket.c_str());
   }
   return flags;

@@ -19,13 +19,13 @@ namespace podnic::launcher {
 namespace {
 
 /// The child's whole life. Never returns.
-[[noreturn]] void run_child(const dhcp::Leases& leases, const dhcp::Sockets& inherited, int counters_fd,
+[[noreturn]] void run_child(const dhcp::Leases& leases, const dhcp::Sockets& inherited, int control_fd,
                             const dhcp::SandboxOptions& sandbox, int ready_fd, int stop_fd) {
   int status = 1;
   try {
     dhcp::Sockets sockets;
     sockets.device = inherited.device;
-    std::vector kept{STDERR_FILENO, ready_fd, stop_fd, counters_fd};
+    std::vector kept{STDERR_FILENO, ready_fd, stop_fd, control_fd};
     for (const auto socket : dhcp::all_sockets) {
       if (!(inherited.*socket).valid()) continue;
       (sockets.*socket).reset((inherited.*socket).get());
@@ -33,8 +33,7 @@ namespace {
     }
     close_all_but(kept);
     // The VM has ended before this stops: nobody is left to say farewell to.
-    serve(leases, std::move(sockets), sandbox, ready_fd, stop_fd, dhcp::Farewell::omit,
-          UniqueFd(counters_fd));
+    serve(leases, std::move(sockets), sandbox, ready_fd, stop_fd, dhcp::Farewell::omit, UniqueFd(control_fd));
     status = 0;
   } catch (const std::exception& error) {
     const std::string line = std::string("podnic: address service: ") + error.what() + "\n";
@@ -44,7 +43,7 @@ namespace {
 }
 
 /// One for each device that faces a guest, as it has one service.
-std::string name_for_counters(const bindings::Record& record) {
+std::string name_for_control(const bindings::Record& record) {
   return "podnic-serve:" + record.leases.device;
 }
 
@@ -52,32 +51,46 @@ kernel::Netns home_of(const bindings::Record& record, const Place& place) {
   return kernel::Netns::open(place.netns.empty() ? record.netns_path : place.netns);
 }
 
-ControlAnswer tell_counters(const ControlRequest& request, const dhcp::Server& server,
-                            dhcp::Server::Id attachment) {
-  if (request.verb != Verb::stats) {
-    throw Error("this service has one attachment, and tells its counters only", 0, ErrorKind::bad_request);
-  }
+ControlAnswer answer(const ControlRequest& request, dhcp::Server& server, dhcp::Server::Id attachment) {
   ControlAnswer answer;
-  answer.counters.push_back({.id = request.id, .counters = server.counters(attachment)});
+  if (request.verb == Verb::stats) {
+    answer.counters.push_back({.id = request.id, .counters = server.counters(attachment)});
+  } else if (request.verb == Verb::update) {
+    server.update(attachment, *request.leases);
+  } else {
+    throw Error("this service has one attachment: it tells its counters and takes new leases", 0,
+                ErrorKind::bad_request);
+  }
   return answer;
+}
+
+/// The service of the attachment; none, too, where it is another user's, as any process of the namespace can
+/// take the name.
+std::optional<DaemonClient> service_of(const bindings::Record& record, const Place& place) {
+  std::optional<UniqueFd> service;
+  home_of(record, place).run([&] { service = connect_to_name(name_for_control(record)); });
+  if (!service) return std::nullopt;
+  const auto owner = peer_of(service->get());
+  if (owner != uid_t{0} && owner != ::geteuid()) return std::nullopt;
+  return DaemonClient(*std::move(service));
 }
 
 }  // namespace
 
 void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::SandboxOptions& sandbox,
-           int ready_fd, int stop_fd, dhcp::Farewell farewell, UniqueFd counters) {
+           int ready_fd, int stop_fd, dhcp::Farewell farewell, UniqueFd control) {
   dhcp::Server server;
   const dhcp::Server::Id attachment = server.add(leases, std::move(sockets));
-  std::optional<ControlServer> control;
-  if (counters.valid()) {
-    control.emplace(std::move(counters), std::vector<uid_t>{0, ::geteuid()},
+  std::optional<ControlServer> clients;
+  if (control.valid()) {
+    clients.emplace(std::move(control), std::vector<uid_t>{0, ::geteuid()},
                     [&](const ControlRequest& request, const std::vector<UniqueFd>&) {
-                      return tell_counters(request, server, attachment);
+                      return answer(request, server, attachment);
                     });
-    server.attend(control->fd(), [&] { control->run(); });
+    server.attend(clients->fd(), [&] { clients->run(); });
   }
   dhcp::SandboxOptions confined = sandbox;
-  confined.control_socket = control.has_value();
+  confined.control_socket = clients.has_value();
   dhcp::enter_sandbox(confined);
   if (ready_fd >= 0) {
     [[maybe_unused]] const ssize_t written = ::write(ready_fd, "\n", 1);  // nobody reads: nobody waits
@@ -86,29 +99,31 @@ void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::Sandbo
   server.run(stop_fd, farewell);
 }
 
-UniqueFd listen_for_counters(const bindings::Record& record, const Place& place) {
+UniqueFd listen_for_control(const bindings::Record& record, const Place& place) {
   std::optional<UniqueFd> listener;
-  home_of(record, place).run([&] { listener = listen_at_name(name_for_counters(record)); });
+  home_of(record, place).run([&] { listener = listen_at_name(name_for_control(record)); });
   return listener ? *std::move(listener) : UniqueFd();
 }
 
 std::optional<dhcp::Counters> ask_for_counters(const bindings::Record& record, const Place& place) {
-  std::optional<UniqueFd> service;
-  home_of(record, place).run([&] { service = connect_to_name(name_for_counters(record)); });
-  if (!service) return std::nullopt;
-  const auto owner = peer_of(service->get());
-  if (owner != uid_t{0} && owner != ::geteuid()) return std::nullopt;
-  return DaemonClient(*std::move(service)).stats(record.id);
+  auto service = service_of(record, place);
+  return service ? service->stats(record.id) : std::nullopt;
+}
+
+bool update_service(const bindings::Record& record, const Place& place) {
+  auto service = service_of(record, place);
+  if (service) service->update(record.id, record.leases);
+  return service.has_value();
 }
 
 ServiceProcess::ServiceProcess(const bindings::Record& record, const dhcp::Sockets& sockets,
-                               const UniqueFd& counters, const dhcp::SandboxOptions& sandbox) {
+                               const UniqueFd& control, const dhcp::SandboxOptions& sandbox) {
   auto [ready_read, ready_write] = make_pipe();
   auto [stop_read, stop_write] = make_pipe();
   pid_ = ::fork();
   if (pid_ < 0) throw Error("starting the address service", errno);
   if (pid_ == 0) {
-    run_child(record.leases, sockets, counters.get(), sandbox, ready_write.release(), stop_read.release());
+    run_child(record.leases, sockets, control.get(), sandbox, ready_write.release(), stop_read.release());
   }
   stop_ = std::move(stop_write);
   ready_write.reset();

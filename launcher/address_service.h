@@ -14,18 +14,22 @@
 namespace podnic::launcher {
 
 /// Confines this process (dhcp/sandbox.h), writes a newline to `ready_fd` (none: -1) and closes it, then
-/// answers until `stop_fd` is readable. Over `counters`, from listen_for_counters(), it also tells what it
-/// has counted; without one it has fewer system calls.
+/// answers until `stop_fd` is readable. Over `control`, from listen_for_control(), it also tells what it has
+/// counted and takes new leases; without one it has fewer system calls.
 void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::SandboxOptions& sandbox,
-           int ready_fd, int stop_fd, dhcp::Farewell farewell, UniqueFd counters = UniqueFd());
+           int ready_fd, int stop_fd, dhcp::Farewell farewell, UniqueFd control = UniqueFd());
 
-/// Where the service of this attachment can be asked for its counters: a control socket of the namespace, not
-/// of the file system, that answers root and who opens it. No descriptor: the name is taken.
-UniqueFd listen_for_counters(const bindings::Record& record, const Place& place);
+/// Where the service of this attachment can be asked: a control socket of the namespace, not of the file
+/// system, that answers root and who opens it. No descriptor: the name is taken.
+UniqueFd listen_for_control(const bindings::Record& record, const Place& place);
 
 /// What the attachment's own service has counted; nullopt where there is none. Only a service of root's or of
 /// this process's user is asked: any process of the namespace could have taken the name.
 std::optional<dhcp::Counters> ask_for_counters(const bindings::Record& record, const Place& place);
+
+/// Tells the attachment's own service its new leases, as DaemonClient::update() does; false where there is
+/// none.
+bool update_service(const bindings::Record& record, const Place& place);
 
 /// The service in a child process, which holds nothing but its sockets, and ends with its parent: the pipe
 /// that would stop it closes then.

@@ -219,8 +219,8 @@ int run(const RunOptions& options) {
   if (options.attached) options.attached(attachment);
 
   const dhcp::Sockets sockets = open_service(record, options.place);
-  const UniqueFd counters = listen_for_counters(record, options.place);
-  auto service = std::make_unique<ServiceProcess>(record, sockets, counters, options.sandbox);
+  const UniqueFd control = listen_for_control(record, options.place);
+  auto service = std::make_unique<ServiceProcess>(record, sockets, control, options.sandbox);
   int restarts = 0;
   const auto restart_service = [&] {
     service.reset();
@@ -231,7 +231,10 @@ int run(const RunOptions& options) {
     }
     options.report("The address service has died and is started again.");
     try {
-      service = std::make_unique<ServiceProcess>(record, sockets, counters, options.sandbox);
+      // As it is now: there may have been an update.
+      service =
+          std::make_unique<ServiceProcess>(find_attachment({.id = record.id, .interface = {}}, options.place),
+                                           sockets, control, options.sandbox);
     } catch (const Error& error) {
       // The VM has its address; it must not go down with the service.
       options.report(fmt::format("The guest will not be able to renew its lease: {}.", error.what()));

@@ -1,6 +1,11 @@
 // podnic::update(): what changes under a guest that runs, and what does not.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <filesystem>
+
+#include "tests/support/dhcp_packets.h"
+#include "tests/support/guest_sockets.h"
 #include "tests/support/traffic_fixture.h"
 
 namespace podnic::test {
@@ -141,6 +146,39 @@ TEST_P(Update, WithoutAnAttachmentThereIsNothingToChange) {
   EXPECT_THAT(error.what(), testing::HasSubstr("there is no attachment"));
   EXPECT_EQ(difference(before, take_snapshot(pod())), "");
   EXPECT_EQ(files_in(place().state_dir), std::vector<std::string>{});
+}
+
+TEST_P(Update, AnAddressServiceThatRunsIsTold) {
+  wire({});
+  const std::string ready = state / "ready";
+  const auto podnic = [&](const std::string& arguments) {
+    return fmt::format("exec {} {} --id {} --state-dir {}", podnic_command(), arguments, record.id,
+                       place().state_dir);
+  };
+  const Process service(pod(), {"sh", "-c", podnic("serve --ready-fd 3 3> " + ready)});
+  ASSERT_TRUE(wait_until([&] {
+    std::error_code none;
+    return std::filesystem::file_size(ready, none) == 1 && !none;
+  })) << service.output();
+  const Dhcp4Socket socket(guest->netns);
+  const auto told_mtu = [&]() -> Bytes {
+    dhcp::Dhcp4Message discover = client_message(dhcp::Dhcp4Type::discover);
+    discover.chaddr = record.guest.mac;
+    discover.flags = dhcp::dhcp4_broadcast_flag;
+    socket.send(encode(discover));
+    const auto offer = socket.receive(gateway_ip(Family::v4));
+    const Bytes* mtu = offer ? offer->find(dhcp::option4::interface_mtu) : nullptr;
+    return mtu == nullptr ? Bytes{} : *mtu;
+  };
+  EXPECT_EQ(told_mtu(), (Bytes{1500 >> 8, 1500 & 0xff}));
+  const Output updated = TestNetns().sh(podnic("update --mtu 1300"));
+  EXPECT_EQ(updated.status, 0) << updated.err;
+  EXPECT_EQ(told_mtu(), (Bytes{1300 >> 8, 1300 & 0xff}));
+
+  const Output impossible = TestNetns().sh(podnic("update --no-dhcp6"));
+  EXPECT_EQ(impossible.status, 1);
+  EXPECT_THAT(impossible.err, testing::AllOf(testing::HasSubstr("telling the address service"),
+                                             testing::HasSubstr("Start the address service anew.")));
 }
 
 TEST_P(Update, DetachGivesBackAllAfterUpdates) {

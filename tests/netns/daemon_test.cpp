@@ -20,15 +20,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-std::string error_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 /// Whether the advertisement names that DNS server.
 bool advertises(const Packet& packet, const IpAddress& server) {
   if (packet.protocol != IPPROTO_ICMPV6 || packet.payload.at(0) != dhcp::router_advertisement_type)
@@ -50,7 +41,7 @@ TEST_F(DaemonTest, ServesWhatIsAddedUntilItIsRemoved) {
   {
     const dhcp::Sockets sockets = link.open_sockets();
     client.add("pod-1", link.leases, sockets);
-    EXPECT_THAT(error_of([&] { client.add("pod-1", link.leases, sockets); }),
+    EXPECT_THAT(error_of([&] { client.add("pod-1", link.leases, sockets); }).what(),
                 HasSubstr("add 'pod-1': attachment 'pod-1' is served already"));
   }
   EXPECT_THAT(client.list(), ElementsAre(Served{"pod-1", "gw0", link.pod.netns().identity().cookie}));
@@ -104,9 +95,10 @@ TEST_F(DaemonTest, AnUpdateThatNeedsOtherSocketsIsRefusedAndChangesNothing) {
   dhcp::Leases elsewhere = link.leases;
   elsewhere.device = "gw1";
   for (const dhcp::Leases& changed : {without_router, elsewhere}) {
-    EXPECT_THAT(error_of([&] { client.update("pod-1", changed); }), HasSubstr("or other services"));
+    EXPECT_THAT(error_of([&] { client.update("pod-1", changed); }).what(), HasSubstr("or other services"));
   }
-  EXPECT_THAT(error_of([&] { client.update("pod-2", link.leases); }), HasSubstr("'pod-2' is not served"));
+  EXPECT_THAT(error_of([&] { client.update("pod-2", link.leases); }).what(),
+              HasSubstr("'pod-2' is not served"));
   const Process udhcpc = start_udhcpc(link.guest, script);
   EXPECT_EQ(script.wait_for("bound").environment["ip"], "10.0.2.2");
 }
