@@ -37,12 +37,12 @@ std::optional<Value> option_of(int socket, int level, int option) {
 
 /// One kind of socket, by what the kernel says of it.
 struct Kind {
-  const char* name;
-  int family;
-  int type;
+  const char* name = nullptr;
+  int family = 0;
+  int type = 0;
   std::optional<int> protocol;
-  UniqueFd Sockets::* place;
-  std::uint16_t port;  ///< 0: none
+  UniqueFd Sockets::* place = nullptr;
+  std::uint16_t port = 0;  ///< 0: none
 };
 
 // A packet socket's protocol is told by getsockname() alone.

@@ -41,7 +41,7 @@ class ControlServer {
 
   void accept_all();
   void welcome(UniqueFd socket);
-  void serve(int socket);
+  void serve(int fd);
   [[nodiscard]] ControlAnswer answer(std::string_view text, std::vector<UniqueFd> descriptors,
                                      bool& understood) const;
 
