@@ -4,6 +4,7 @@
 #include <cap-ng.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <link.h>
 #include <malloc.h>
 #include <pwd.h>
 #include <seccomp.h>
@@ -16,6 +17,7 @@
 #include <charconv>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -69,6 +71,23 @@ void drop_capabilities() {
 void keep_memory() {
   if (::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max()) != 1)
     throw Error("keeping the C library from giving memory back", 0);
+}
+
+/// The program's code and constants are dropped from the process: what the loop needs comes back from the
+/// page cache, and what only the start needed (flags, JSON, netlink, this filter) is most of them.
+void forget_start_up() {
+  const auto drop = [](dl_phdr_info* program, std::size_t, void*) {
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    for (const ElfW(Phdr) & segment : std::span(program->dlpi_phdr, program->dlpi_phnum)) {
+      if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
+      const std::uintptr_t begin = (program->dlpi_addr + segment.p_vaddr) & ~(page - 1);
+      const std::uintptr_t end = program->dlpi_addr + segment.p_vaddr + segment.p_memsz;
+      // Saves memory or does not: nothing depends on it.
+      ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    }
+    return 1;  // the first is the program itself
+  };
+  ::dl_iterate_phdr(drop, nullptr);
 }
 
 using Filter = std::unique_ptr<void, decltype([](void* filter) { seccomp_release(filter); })>;
@@ -164,6 +183,7 @@ void enter_sandbox(const SandboxOptions& options) {
     drop_capabilities();
     keep_memory();
     filter_system_calls(options);
+    forget_start_up();
   });
 }
 

@@ -148,9 +148,13 @@ int rate(Client& client, unsigned window, std::chrono::seconds duration) {
 }
 
 int first(Client& client, std::span<char*> command) {
+  posix_spawn_file_actions_t quiet;
+  ::posix_spawn_file_actions_init(&quiet);
+  for (const int output : {STDOUT_FILENO, STDERR_FILENO})
+    ::posix_spawn_file_actions_addopen(&quiet, output, "/dev/null", O_WRONLY, 0);
   pid_t server = 0;
   const auto start = Clock::now();
-  if (const int error = ::posix_spawnp(&server, command[0], nullptr, nullptr, command.data(), environ))
+  if (const int error = ::posix_spawnp(&server, command[0], &quiet, nullptr, command.data(), environ))
     throw Error(fmt::format("starting {}", command[0]), error);
   bool came = false;
   for (std::uint32_t xid = 1; !came && Clock::now() < start + std::chrono::seconds(5); ++xid) {
