@@ -60,7 +60,7 @@ Draft make_draft(const Request& request, Site& site, const RecordStore& store) {
   Draft draft;
   const std::string id = site.id_of({.id = request.id, .interface = request.interface});
   draft.former = load_record(store, id, site);
-  GuestDns dns = read_guest_dns(request.resolv_conf);
+  GuestDns dns = guest_dns_of(request);
   draft.notes = std::move(dns.notes);
 
   Design design = site.design(request, id, dns.dns);

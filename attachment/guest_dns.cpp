@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -56,6 +57,23 @@ GuestDns read_guest_dns(const std::string& path) {
     }
   }
   result.dns.search = std::move(parsed.dns.search);
+  return result;
+}
+
+GuestDns guest_dns_of(const bindings::Request& request) {
+  if (!request.dns) return read_guest_dns(request.resolv_conf);
+  GuestDns result;
+  const auto take = [&](auto& list, const auto& parsed) {
+    if (!parsed) {
+      result.notes.push_back(fmt::format("Of the guest's DNS settings {}.", parsed.error().message));
+    } else if (std::ranges::find(list, *parsed) == list.end()) {
+      list.push_back(*parsed);
+    }
+  };
+  for (const IpAddress& server : request.dns->servers)
+    take(result.dns.servers, dhcp::parse_name_server(server.to_string()));
+  for (const std::string& domain : request.dns->search)
+    take(result.dns.search, dhcp::parse_search_domain(domain));
   return result;
 }
 

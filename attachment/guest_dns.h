@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings/request.h"
 #include "dhcp/lease.h"
 
 namespace podnic {
@@ -17,5 +18,8 @@ struct GuestDns {
 /// loopback is another. A file that is not there or cannot be read gives no DNS and a note: DNS must not cost
 /// the guest its network.
 GuestDns read_guest_dns(const std::string& path);
+
+/// What the request gives, else its resolv.conf. What a guest cannot use is left out with a note.
+GuestDns guest_dns_of(const bindings::Request& request);
 
 }  // namespace podnic

@@ -8,18 +8,14 @@
 namespace podnic::bindings {
 namespace {
 
-/// Levenshtein's distance: how many letters to add, drop or change.
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t i = 0; i < row.size(); ++i) row[i] = i;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i);
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = std::exchange(row[j], std::min({changed, row[j] + 1, row[j - 1] + 1}));
-    }
-  }
-  return row.back();
+constexpr std::string_view not_known = " is not a known key";
+
+/// Fit for a sentence: of a whole object the beginning.
+std::string short_text(const Json& value) {
+  constexpr std::size_t longest = 40;
+  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
+  if (text.size() > longest) text.replace(longest, std::string::npos, "...");
+  return text;
 }
 
 /// What podnic writes is five deep. nlohmann's objects are copied when they grow, one stack frame for each
@@ -45,6 +41,19 @@ bool is_too_deep(std::string_view text) {
 }
 
 }  // namespace
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t i = 0; i < row.size(); ++i) row[i] = i;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = std::exchange(row[j], std::min({changed, row[j] + 1, row[j - 1] + 1}));
+    }
+  }
+  return row.back();
+}
 
 Json to_json(const std::vector<IpPrefix>& prefixes) {
   Json all = Json::array();
@@ -88,6 +97,10 @@ void add_service(const ServiceRequest& service, Json& json) {
 
 }  // namespace
 
+Json to_json(const CniOwner& owner) {
+  return {{"network", owner.network}, {"container", owner.container}, {"interface", owner.interface}};
+}
+
 Json to_json_without_ports(const Request& request) {
   Json tap{{"queues", request.tap.queues}};
   if (!request.tap.name.empty()) tap["name"] = request.tap.name;
@@ -111,6 +124,7 @@ Json to_json_without_ports(const Request& request) {
   if (!request.hostname.empty()) json["hostname"] = request.hostname;
   if (!request.except_ports.empty())
     json["exceptPorts"] = texts_of(request.except_ports, std::mem_fn(&PortForward::to_string));
+  if (request.dns) json["dns"] = to_json(*request.dns);
   return json;
 }
 
@@ -213,11 +227,16 @@ void ObjectReader::finish() const {
   for (const auto& [key, value] : object_->items()) {
     if (std::ranges::find(known_, key) != known_.end()) continue;
     const auto nearest = std::ranges::min_element(
-        known_, {}, [&unknown = key](std::string_view other) { return distance(unknown, other); });
-    throw Error(fmt::format("'{}' is not a known key", path(key)), 0, ErrorKind::bad_request)
+        known_, {}, [&unknown = key](std::string_view other) { return edit_distance(unknown, other); });
+    throw Error(fmt::format("'{}'{} (its value is {})", path(key), not_known, short_text(value)), 0,
+                ErrorKind::bad_request)
         .hint(nearest == known_.end() ? std::string()
                                       : fmt::format("The nearest known one is '{}'.", path(*nearest)));
   }
+}
+
+bool is_unknown_key(const Error& error) {
+  return std::string_view(error.what()).contains(not_known);
 }
 
 }  // namespace podnic::bindings

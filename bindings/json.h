@@ -16,6 +16,7 @@ using Json = nlohmann::ordered_json;
 
 Json to_json(const Request& request);
 Json to_json_without_ports(const Request& request);
+Json to_json(const CniOwner& owner);
 Json to_json(const GuestNic& guest);
 Json to_json(const dhcp::Leases& leases);
 Json to_json(const std::vector<IpPrefix>& prefixes);
@@ -59,6 +60,9 @@ class ObjectReader {
   std::vector<std::string_view> known_;
 };
 
+/// True for what ObjectReader::finish() throws.
+bool is_unknown_key(const Error& error);
+
 /// The value; a member that is missing is refused.
 template <typename T>
 T required(const ObjectReader& reader, std::string_view key, std::optional<T> value) {
@@ -71,6 +75,12 @@ std::optional<std::uint32_t> read_u32(ObjectReader& reader, std::string_view key
 dhcp::Dns read_dns(ObjectReader reader);
 std::vector<dhcp::GuestRoute> read_routes(ObjectReader& reader);
 dhcp::Leases read_leases(ObjectReader reader);
+
+/// What request_from_json() reads; the reader may know more keys, and is still to be finished.
+Request read_request(ObjectReader& reader, Request base);
+
+/// Levenshtein's distance: how many letters to add, drop or change.
+std::size_t edit_distance(std::string_view a, std::string_view b);
 
 /// Parses text that must be one JSON object; Error(bad_request) says where it is not.
 Json parse_object(std::string_view text, std::string_view what);

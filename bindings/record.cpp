@@ -137,6 +137,14 @@ void read_guest(ObjectReader reader, GuestNic& guest) {
   reader.finish();
 }
 
+CniOwner read_owner(ObjectReader reader) {
+  CniOwner owner{.network = required(reader, "network", reader.text("network")),
+                 .container = required(reader, "container", reader.text("container")),
+                 .interface = required(reader, "interface", reader.text("interface"))};
+  reader.finish();
+  return owner;
+}
+
 /// One text for all ports: a thousand JSON strings would take longer to write than the ports take to be
 /// wired.
 std::string join_ports(const std::vector<PortForward>& ports) {
@@ -179,22 +187,23 @@ std::string_view name_of(Phase phase) {
 }
 
 std::string record_to_json(const Record& record) {
-  const Json json{{"version", record_version},
-                  {"id", record.id},
-                  {"phase", name_of(record.phase)},
-                  {"netns",
-                   {{"device", record.netns.device},
-                    {"inode", record.netns.inode},
-                    {"cookie", record.netns.cookie},
-                    {"path", record.netns_path}}},
-                  {"request", to_json_without_ports(record.request)},
-                  {"ports", join_ports(record.request.ports)},
-                  {"before", state_json(record.before)},
-                  {"desired", state_json(record.desired)},
-                  {"bridge", record.bridge},
-                  {"tap", {{"name", record.guest.tap}, {"queues", record.guest.queues}}},
-                  {"guest", to_json(record.guest)},
-                  {"leases", to_json(record.leases)}};
+  Json json{{"version", record_version},
+            {"id", record.id},
+            {"phase", name_of(record.phase)},
+            {"netns",
+             {{"device", record.netns.device},
+              {"inode", record.netns.inode},
+              {"cookie", record.netns.cookie},
+              {"path", record.netns_path}}},
+            {"request", to_json_without_ports(record.request)},
+            {"ports", join_ports(record.request.ports)},
+            {"before", state_json(record.before)},
+            {"desired", state_json(record.desired)},
+            {"bridge", record.bridge},
+            {"tap", {{"name", record.guest.tap}, {"queues", record.guest.queues}}},
+            {"guest", to_json(record.guest)},
+            {"leases", to_json(record.leases)}};
+  if (record.request.cni) json["cni"] = to_json(*record.request.cni);
   return json.dump(1) + "\n";
 }
 
@@ -217,6 +226,7 @@ Record record_from_json(std::string_view text) {
   if (request == nullptr) reader.refuse("request", "is missing");
   record.request = request_from_json(request->dump(), Request{});
   record.request.ports = split_ports(reader, required(reader, "ports", reader.text("ports")));
+  if (auto cni = reader.object("cni")) record.request.cni = read_owner(*std::move(cni));
   record.before = read_state(required(reader, "before", reader.object("before")));
   record.desired = read_state(required(reader, "desired", reader.object("desired")));
   record.bridge = required(reader, "bridge", reader.text("bridge"));

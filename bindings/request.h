@@ -9,6 +9,7 @@
 
 #include "bindings/ports.h"
 #include "bindings/service.h"
+#include "dhcp/lease.h"
 #include "netsetup/types/ip.h"
 #include "netsetup/types/mac_address.h"
 
@@ -28,6 +29,14 @@ struct TapRequest {
   friend bool operator==(const TapRequest&, const TapRequest&) = default;
 };
 
+/// Whose NIC it is in a container runtime's words: its garbage collection asks by them.
+struct CniOwner {
+  std::string network;    ///< name of the network configuration
+  std::string container;  ///< CNI_CONTAINERID
+  std::string interface;  ///< CNI_IFNAME
+  friend bool operator==(const CniOwner&, const CniOwner&) = default;
+};
+
 struct Request {
   std::string binding = "masquerade";
   std::string interface = "eth0";  ///< the pod NIC
@@ -42,8 +51,10 @@ struct Request {
   /// Ports that stay the pod's, out of those that `ports` forwards; without guest ports.
   std::vector<PortForward> except_ports;
   ServiceRequest service;
-  std::string hostname;  ///< for the guest, by DHCP; empty: none
+  std::string hostname;          ///< for the guest, by DHCP; empty: none
+  std::optional<dhcp::Dns> dns;  ///< for the guest; absent: read from resolv_conf
   std::string resolv_conf = "/etc/resolv.conf";
+  std::optional<CniOwner> cni;  ///< set by the CNI plugin; no key of the request's JSON
   friend bool operator==(const Request&, const Request&) = default;
 };
 

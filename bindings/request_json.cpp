@@ -63,9 +63,7 @@ void read_service(ObjectReader& reader, ServiceRequest& service) {
 
 }  // namespace
 
-Request request_from_json(std::string_view text, Request base) {
-  const Json json = parse_object(text, "the configuration");
-  ObjectReader reader(json, "");
+Request read_request(ObjectReader& reader, Request base) {
   take(base.binding, reader.text("binding"));
   take(base.interface, reader.text("interface"));
   take(base.id, reader.text("id"));
@@ -77,11 +75,19 @@ Request request_from_json(std::string_view text, Request base) {
   if (const auto cidr = reader.parsed("guestCidr6", IpPrefix::parse)) base.guest_cidr6 = cidr;
   read_service(reader, base.service);
   take(base.hostname, reader.text("hostname"));
+  if (auto dns = reader.object("dns")) base.dns = read_dns(*std::move(dns));
   take(base.resolv_conf, reader.text("resolvConf"));
   read_list(reader, "ports", PortForward::parse, base.ports);
   read_list(reader, "exceptPorts", PortForward::parse, base.except_ports);
-  reader.finish();
   return base;
+}
+
+Request request_from_json(std::string_view text, Request base) {
+  const Json json = parse_object(text, "the configuration");
+  ObjectReader reader(json, "");
+  Request request = read_request(reader, std::move(base));
+  reader.finish();
+  return request;
 }
 
 std::string request_to_json(const Request& request) {

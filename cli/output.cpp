@@ -158,6 +158,7 @@ std::string status_json(const std::vector<Status>& all, const ServiceCounters& c
     }
     Json one = result_json(status.record);
     one["state"] = state_of(status);
+    if (status.record.request.cni) one["cni"] = bindings::to_json(*status.record.request.cni);
     if (status.tap) {
       one["counters"] = {{"fromGuest",
                           {{"packets", status.tap->rx_packets},

@@ -138,8 +138,10 @@ TEST_F(Command, ConfigurationsAreFilesOrStandardInputAndFlagsBeatThem) {
   const Output unknown =
       in_pod("attach", "--config " + folder.write("typo.json", R"({"tap": {"queus": 2}})"));
   EXPECT_EQ(unknown.status, 2);
-  EXPECT_THAT(unknown.err,
-              HasSubstr("'tap.queus' is not a known key\nhint: The nearest known one is 'tap.queues'.\n"));
+  EXPECT_THAT(
+      unknown.err,
+      HasSubstr(
+          "'tap.queus' is not a known key (its value is 2)\nhint: The nearest known one is 'tap.queues'.\n"));
 }
 
 TEST_F(Command, WrongUsageExitsWith2AndFailureWith1) {

@@ -146,9 +146,10 @@ TEST(Forwarding, AConnectionIsObsoleteWhenItsGuestOrPortIsNotTheRequestsAnyMore)
 
 TEST(RequestJson, AnUnknownKeyIsNamedWithTheNearestKnownOne) {
   const std::array<std::array<const char*, 3>, 3> table{{
-      {R"({"guestCidr": "10.0.2.0/24"})", "'guestCidr' is not a known key", "'guestCidr4'"},
-      {R"({"tap": {"uuid": 1}})", "'tap.uuid' is not a known key", "'tap.uid'"},
-      {R"({"Ports": []})", "'Ports' is not a known key", "'ports'"},
+      {R"({"guestCidr": "10.0.2.0/24"})", "'guestCidr' is not a known key (its value is \"10.0.2.0/24\")",
+       "'guestCidr4'"},
+      {R"({"tap": {"uuid": 1}})", "'tap.uuid' is not a known key (its value is 1)", "'tap.uid'"},
+      {R"({"Ports": []})", "'Ports' is not a known key (its value is [])", "'ports'"},
   }};
   for (const auto& [text, sentence, nearest] : table) {
     try {

@@ -1,0 +1,27 @@
+// Who answers an attachment's guest: the node's daemon, a process of its own, or nobody.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "attachment/attachment.h"
+#include "cni-plugin/attachment_lock.h"
+#include "cni-plugin/invocation.h"
+
+namespace podnic::cni {
+
+/// True when the node's address server accepts connections there.
+bool is_daemon_there(const std::string& socket);
+
+/// The guest is answered when this returns. Throws Error.
+void start_service(const ServiceConfig& config, const bindings::Record& record, const Place& place,
+                   const AttachmentLock& held);
+
+/// Whoever answers. Nothing to end is no error. Throws Error.
+void end_service(const ServiceConfig& config, const std::string& state_dir, const std::string& id);
+
+/// What is wrong with it, nullopt when nothing is.
+std::optional<model::Drift> check_service(const ServiceConfig& config, const bindings::Record& record,
+                                          const std::string& state_dir);
+
+}  // namespace podnic::cni

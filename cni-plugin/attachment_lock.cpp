@@ -1,0 +1,60 @@
+#include "cni-plugin/attachment_lock.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <thread>
+
+#include "netsetup/types/error.h"
+
+namespace podnic::cni {
+namespace {
+
+/// Longer than any verb takes: whoever holds the lock longer is stuck.
+constexpr std::chrono::seconds longest_wait(20);
+
+/// False when the file was removed by whoever held the lock before, or is another one by now.
+bool is_still_there(int fd, const std::string& path) {
+  struct stat held{};
+  struct stat named{};
+  return ::fstat(fd, &held) == 0 && ::stat(path.c_str(), &named) == 0 && held.st_dev == named.st_dev &&
+         held.st_ino == named.st_ino;
+}
+
+}  // namespace
+
+AttachmentLock::AttachmentLock(const std::string& state_dir, const std::string& id)
+    : path_(fmt::format("{}/{}.lock", state_dir, id)) {
+  const auto end = std::chrono::steady_clock::now() + longest_wait;
+  auto pause = std::chrono::milliseconds(1);
+  while (true) {
+    fd_.reset(::open(path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!fd_.valid() && errno == ENOENT) return;
+    if (!fd_.valid()) throw Error(fmt::format("opening lock '{}'", path_), errno);
+    if (::flock(fd_.get(), LOCK_EX | LOCK_NB) == 0) {
+      if (is_still_there(fd_.get(), path_)) return;
+      continue;
+    }
+    if (errno != EWOULDBLOCK && errno != EINTR) throw Error(fmt::format("taking lock '{}'", path_), errno);
+    if (std::chrono::steady_clock::now() >= end) {
+      throw Error(
+          fmt::format("lock '{}' is held by another process for over {} s", path_, longest_wait.count()), 0,
+          ErrorKind::busy)
+          .hint("Another verb works on this attachment; try again when it has finished.");
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, std::chrono::milliseconds(20));
+  }
+}
+
+AttachmentLock::~AttachmentLock() {
+  if (fd_.valid()) ::unlink(path_.c_str());
+}
+
+}  // namespace podnic::cni

@@ -1,0 +1,180 @@
+#include "cni-plugin/verbs.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "attachment/attachment.h"
+#include "attachment/record_store.h"
+#include "attachment/site.h"
+#include "cni-plugin/address_service.h"
+#include "cni-plugin/attachment_lock.h"
+#include "cni-plugin/names.h"
+#include "cni-plugin/service_process.h"
+
+namespace podnic::cni {
+namespace {
+
+using bindings::Record;
+
+std::optional<kernel::Netns> open_if_there(const std::string& path) {
+  if (path.empty()) return std::nullopt;
+  try {
+    return kernel::Netns::open(path);
+  } catch (const Error&) {
+    // The path leads nowhere; or, when a runtime has unmounted the namespace and not removed the file, to
+    // something else.
+    return std::nullopt;
+  }
+}
+
+void require_foreign_netns(const Environment& environment) {
+  const kernel::Netns netns = with_code(Code::bad_environment, [&] {
+    return while_doing("CNI_NETNS", [&] { return kernel::Netns::open(environment.netns); });
+  });
+  if (environment.own_netns_allowed || netns.identity() != kernel::Netns::current().identity()) return;
+  throw CniError(Code::bad_environment,
+                 fmt::format("CNI_NETNS '{}' is the namespace that podnic itself runs in", environment.netns),
+                 "It must be the container's. CNI_NETNS_OVERRIDE=1 allows it all the same.");
+}
+
+std::optional<Record> load_if_readable(const RecordStore& store, const std::string& id) {
+  try {
+    return store.load(id);
+  } catch (const Error&) {
+    return std::nullopt;  // the tags in the kernel then say what is ours
+  }
+}
+
+void remove_wiring(const RecordStore& store, const std::string& id, const std::string& netns_path) {
+  const std::optional<Record> record = load_if_readable(store, id);
+  std::string home = netns_path;
+  std::optional<kernel::Netns> netns = open_if_there(home);
+  if (record && (!netns || netns->identity() != record->netns) && is_alive(*record)) {
+    home = record->netns_path;
+    netns = open_if_there(home);
+  }
+  // A namespace that has gone took its wiring along; what its path leads to by now is no concern of ours.
+  if (!netns || (record && netns->identity() != record->netns)) store.remove(id);
+  if (netns) detach({.id = id}, {.netns = home, .state_dir = store.path()});
+}
+
+/// Takes away all of an attachment. What fails is added to `failures`.
+void remove_attachment(const Invocation& invocation, const std::string& id, const std::string& netns,
+                       std::vector<std::string>& failures) {
+  const auto attempt = [&](auto&& body) {
+    try {
+      body();
+    } catch (const Error& error) {
+      failures.emplace_back(error.what());
+    }
+  };
+  const RecordStore store(invocation.state_dir, RecordStore::Missing::ignore);
+  const AttachmentLock lock(invocation.state_dir, id);
+  attempt([&] { end_service(invocation.service, invocation.state_dir, id); });
+  attempt([&] { remove_wiring(store, id, netns); });
+}
+
+void require_none(const std::vector<std::string>& failures) {
+  if (!failures.empty())
+    throw CniError(Code::detach_failed, fmt::format("{}", fmt::join(failures, "; ")),
+                   "Try again: what is done already stays done.");
+}
+
+std::string text_of(const model::Drift& drift) {
+  return fmt::format("{}: expected {}, found {}", drift.what, drift.expected, drift.found);
+}
+
+/// The result of the whole chain must still know what ADD has told.
+void check_previous(const Record& record, const NetworkResult& previous, const std::string& container,
+                    std::vector<model::Drift>& drifts) {
+  const auto knows = [&](const std::string& name, bool of_guest) {
+    return std::ranges::any_of(previous.interfaces, [&](const auto& interface) {
+      return interface.name == name && (interface.sandbox == container) == of_guest;
+    });
+  };
+  if (!knows(record.guest.tap, false))
+    drifts.push_back({fmt::format("tap '{}' in 'prevResult'", record.guest.tap), "listed", "absent"});
+  if (!knows(record.guest.tap, true))
+    drifts.push_back(
+        {fmt::format("guest's NIC of '{}' in 'prevResult'", record.guest.tap), "listed", "absent"});
+}
+
+}  // namespace
+
+Added add(const Invocation& invocation) {
+  const Environment& environment = invocation.environment;
+  require_foreign_netns(environment);
+  const Place place{.netns = environment.netns, .state_dir = invocation.state_dir};
+  const std::string& id = invocation.request.id;
+  const RecordStore store = with_code(
+      Code::io_failure, [&] { return RecordStore(invocation.state_dir, RecordStore::Missing::create); });
+  return with_code(Code::attach_failed, [&] {
+    const AttachmentLock lock(invocation.state_dir, id);
+    // Of a former container that nobody has deleted; its sockets may hold what is needed now.
+    end_service(invocation.service, invocation.state_dir, id);
+    const Attachment attachment = attach(invocation.request, place);
+    try {
+      with_code(Code::service_failed,
+                [&] { start_service(invocation.service, attachment.record, place, lock); });
+    } catch (...) {
+      if (attachment.created) detach({.id = id}, place);
+      throw;
+    }
+    const NetworkResult result =
+        with_guest(*invocation.previous, attachment.record, environment.netns, environment.container);
+    return Added{.result = write_result(result, invocation.version), .notes = attachment.notes};
+  });
+}
+
+void del(const Invocation& invocation) {
+  const Environment& environment = invocation.environment;
+  std::vector<std::string> failures;
+  with_code(Code::detach_failed, [&] {
+    remove_attachment(invocation, attachment_id(environment.container, environment.interface),
+                      environment.netns, failures);
+  });
+  require_none(failures);
+}
+
+void check(const Invocation& invocation) {
+  const Environment& environment = invocation.environment;
+  const Place place{.netns = environment.netns, .state_dir = invocation.state_dir};
+  const Target target{.id = invocation.request.id};
+  std::vector<model::Drift> drifts;
+  const Record record = with_code(Code::unknown_container, [&] { return find_attachment(target, place); });
+  with_code(Code::drifted, [&] {
+    drifts = podnic::check(target, place);
+    if (const auto fault = check_service(invocation.service, record, invocation.state_dir))
+      drifts.push_back(*fault);
+  });
+  check_previous(record, *invocation.previous, environment.container, drifts);
+  if (drifts.empty()) return;
+  std::string all;
+  for (const model::Drift& drift : drifts) all.append(all.empty() ? "" : "; ").append(text_of(drift));
+  throw CniError(Code::drifted, std::move(all), "Another ADD of the same container puts it right.");
+}
+
+void gc(const Invocation& invocation) {
+  std::vector<std::string> failures;
+  with_code(Code::detach_failed, [&] {
+    const RecordStore store(invocation.state_dir, RecordStore::Missing::ignore);
+    const std::vector<std::string> ids = store.ids();
+    for (const std::string& id : ids) {
+      const std::optional<Record> record = load_if_readable(store, id);
+      const auto owner = record ? record->request.cni : std::nullopt;
+      if (!owner || owner->network != invocation.network) continue;
+      const ValidAttachment attachment{.container = owner->container, .interface = owner->interface};
+      if (std::ranges::find(invocation.valid, attachment) == invocation.valid.end())
+        remove_attachment(invocation, id, {}, failures);
+    }
+    // One that serves an attachment whose record somebody else has removed.
+    for (const std::string& id : service_process_ids(invocation.state_dir)) {
+      if (!std::ranges::binary_search(store.ids(), id)) remove_attachment(invocation, id, {}, failures);
+    }
+  });
+  require_none(failures);
+}
+
+}  // namespace podnic::cni
