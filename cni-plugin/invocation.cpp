@@ -192,6 +192,7 @@ void read_all(ObjectReader& reader, Invocation& invocation) {
     require_ips(runtime.ips.empty() ? args.ips : runtime.ips, *previous);
   }
   apply(runtime, args, environment.args, request);
+  static_cast<void>(bindings::find_binding(request.binding));
   if (environment.command == Command::status) return bindings::validate(request);
   request.id = attachment_id(environment.container, environment.interface);
   request.cni = {

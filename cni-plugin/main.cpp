@@ -1,6 +1,7 @@
 // The CNI plugin: reads a call, does it, and answers on standard output as the specification wants it.
 // What goes to standard error is for people; runtimes put it into their logs.
 #include <fmt/format.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <array>
@@ -120,6 +121,9 @@ int fail(const CniError& error, std::string_view input) {
 }
 
 int run() {
+  // The address service is forked from here. Freeing what a thread had allocated in a heap of its own, glibc
+  // may want to read /proc/sys/vm/overcommit_memory (shrink_heap()), which the sandbox does not survive.
+  ::mallopt(M_ARENA_MAX, 1);
   ::signal(SIGPIPE, SIG_IGN);  // a runtime that has gone is an error like another
   std::string input;
   try {

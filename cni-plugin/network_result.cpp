@@ -203,10 +203,12 @@ NetworkResult with_guest(NetworkResult result, const bindings::Record& record, c
                                .sandbox = container,
                                .socket_path = {},
                                .pci_id = {}});
-  for (const IpPrefix& address : guest.addresses) {
-    result.ips.push_back({.address = address,
-                          .gateway = address.address.is_v4() ? guest.gateway4 : guest.gateway6,
-                          .interface = result.interfaces.size() - 1});
+  const std::vector<NetworkResult::Ip> given = result.ips;
+  for (NetworkResult::Ip ip : given) {
+    if (std::ranges::find(guest.addresses, ip.address.address, &IpPrefix::address) == guest.addresses.end())
+      continue;
+    ip.interface = result.interfaces.size() - 1;
+    result.ips.push_back(std::move(ip));
   }
   return result;
 }

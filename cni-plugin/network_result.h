@@ -64,8 +64,9 @@ NetworkResult read_result(std::string_view json);
 std::string write_result(const NetworkResult& result, SpecVersion version);
 
 /// Adds what podnic has made: bridge and tap in the pod's namespace, and the guest's NIC as an interface of
-/// the tap's name in the sandbox CONTAINER, with the guest's addresses, as tools for tc-redirect-tap look for
-/// it.
+/// the tap's name in the sandbox CONTAINER, as tools for tc-redirect-tap look for it. Of the guest's
+/// addresses those that are the pod's are repeated for it. Others, which NAT hides, are not in the list: the
+/// plugins before would miss them on the pod NIC at their CHECK, and a runtime could take them for the pod's.
 NetworkResult with_guest(NetworkResult result, const bindings::Record& record, const std::string& netns,
                          const std::string& container);
 

@@ -152,9 +152,9 @@ void require_ips(const std::vector<IpPrefix>& wanted, const NetworkResult& previ
     if (std::ranges::any_of(previous.ips,
                             [&](const auto& given) { return given.address.address == ip.address; }))
       continue;
-    throw Error(fmt::format("the runtime asks for the address {}, and no plugin before has given it",
-                            ip.address.to_string()),
-                0, ErrorKind::bad_request)
+    throw Error(
+        fmt::format("the runtime asks for the address {}, and no plugin before has given it", ip.to_string()),
+        0, ErrorKind::bad_request)
         .hint("Addresses come from the plugin with 'ipam': it needs the capability 'ips', too.");
   }
 }
