@@ -1,5 +1,7 @@
 #include "cni-plugin/cni_error.h"
 
+#include <algorithm>
+
 #include "bindings/json.h"
 
 namespace podnic::cni {
@@ -21,6 +23,12 @@ Code code_of(Code code, const Error& error) {
 }
 
 }  // namespace
+
+CniError::CniError(Code code, std::string message, std::string details)
+    : code_(code), message_(std::move(message)), details_(std::move(details)) {
+  for (std::string* text : {&message_, &details_})
+    std::ranges::replace_if(*text, [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');
+}
 
 CniError::CniError(Code code, const Error& error)
     : CniError(code_of(code, error), error.what(), error.hint_text()) {}

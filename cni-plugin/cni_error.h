@@ -33,8 +33,8 @@ enum class Code : unsigned {
 class CniError : public std::exception {
  public:
   /// `message` is one sentence without a final period; `details` is advice in full sentences, or empty.
-  CniError(Code code, std::string message, std::string details = {})
-      : code_(code), message_(std::move(message)), details_(std::move(details)) {}
+  /// Control characters, which a hostile name could bring into a log, become '?'.
+  CniError(Code code, std::string message, std::string details = {});
   /// `error` as a failure of that kind; where it says of itself that it is another one, of that.
   CniError(Code code, const Error& error);
 

@@ -161,7 +161,7 @@ void convert_dns(Json& config) {
                                .options = reader.texts("options"),
                                .domain = reader.text("domain").value_or("")};
   reader.finish();
-  *found = bindings::to_json(to_dns(dns));
+  *found = bindings::to_json(to_dns(dns, "dns.nameservers"));
 }
 
 /// ADD, CHECK and STATUS: the whole configuration.
@@ -188,7 +188,7 @@ void read_all(ObjectReader& reader, Invocation& invocation) {
   reader.finish();
   if (const auto& previous = invocation.previous; previous) {
     if (!request.dns && !has_resolv_conf && !previous->dns.nameservers.empty())
-      request.dns = to_dns(previous->dns);
+      request.dns = to_dns(previous->dns, "prevResult.dns.nameservers");
     require_ips(runtime.ips.empty() ? args.ips : runtime.ips, *previous);
   }
   apply(runtime, args, environment.args, request);

@@ -116,11 +116,12 @@ RuntimeRequest read_config_args(std::string_view json) {
   return request;
 }
 
-dhcp::Dns to_dns(const NetworkResult::Dns& dns) {
+dhcp::Dns to_dns(const NetworkResult::Dns& dns, std::string_view where) {
   dhcp::Dns result{.servers = {}, .search = dns.search};
   for (const std::string& text : dns.nameservers) {
     const auto server = IpAddress::parse(text);
-    if (!server) throw Error(fmt::format("DNS server {}", server.error().message), 0, ErrorKind::bad_request);
+    if (!server)
+      throw Error(fmt::format("'{}': {}", where, server.error().message), 0, ErrorKind::bad_request);
     result.servers.push_back(*server);
   }
   if (result.search.empty() && !dns.domain.empty()) result.search.push_back(dns.domain);
@@ -138,7 +139,7 @@ void apply(const RuntimeRequest& config, const RuntimeRequest& args, const Args&
       if (!is_covered(request.ports, port)) request.ports.push_back(port);
     }
   }
-  if (config.dns) request.dns = to_dns(*config.dns);
+  if (config.dns) request.dns = to_dns(*config.dns, "runtimeConfig.dns.servers");
   if (!environment.tap_name.empty()) request.tap.name = environment.tap_name;
   if (environment.tap_uid) request.tap.uid = environment.tap_uid;
   if (environment.tap_gid) {

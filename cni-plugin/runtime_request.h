@@ -28,8 +28,8 @@ RuntimeRequest read_runtime_config(std::string_view json);
 RuntimeRequest read_config_args(std::string_view json);
 
 /// DNS settings as CNI has them: 'domain' is what to search where no search list is. Throws
-/// Error(bad_request) for a name server that is no address.
-dhcp::Dns to_dns(const NetworkResult::Dns& dns);
+/// Error(bad_request) for a name server that is no address; `where` is the key to blame.
+dhcp::Dns to_dns(const NetworkResult::Dns& dns, std::string_view where);
 
 /// Lays over the configuration's request what the runtime asks for; runtimeConfig beats args.cni, and that
 /// CNI_ARGS. Throws Error(bad_request) for what cannot be had.

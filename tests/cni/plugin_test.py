@@ -512,6 +512,37 @@ class Status(Case):
         self.refused(1, self.runtime(OURS, version="1.0.0").ours, "STATUS")
 
 
+class Malformed(Case):
+    """What the unit tests give to the reader, the executable gets, too: it answers, and never crashes."""
+
+    def test_each_gets_its_code_and_sentence(self):
+        environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/nonexistent", "CNI_IFNAME": "eth0"}
+        config = {"cniVersion": "1.0.0", "name": "vmnet", "type": "podnic", "prevResult": {"ips": [{"address": "10.244.1.7/24"}]}}
+        rows = json.loads(Path(__file__).parent.parent.joinpath("data/cni_malformed.json").read_text())
+        for row in rows:
+            text = row["text"] if "text" in row else json.dumps(merge_patch(config, row.get("config", {})))
+            done = subprocess.run([PODNIC], input=text.encode(), env=merge_patch(environment, row.get("env", {})),
+                                  capture_output=True, check=False)
+            with self.subTest(row=row):
+                self.assertEqual(done.returncode, 1)
+                answer = json.loads(done.stdout)
+                cni.validate_error(answer, answer["cniVersion"])
+                self.assertEqual((answer["code"], answer["msg"]), (row["code"], row["msg"]))
+                self.assertEqual(done.stderr.decode(), f"podnic: {row['msg']}\n")
+
+
+def merge_patch(base, patch):
+    """RFC 7396."""
+    merged = dict(base)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key, {}), value) if isinstance(value, dict) and isinstance(
+                merged.get(key, {}), dict) else value
+    return merged
+
+
 class Runtimes(Case):
     """What runtimes do besides calling verbs."""
 
