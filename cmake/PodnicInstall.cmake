@@ -26,7 +26,13 @@ add_library(podnic_all INTERFACE)
 set_target_properties(podnic_all PROPERTIES EXPORT_NAME podnic)
 target_link_libraries(podnic_all INTERFACE podnic_launcher)
 
-install(TARGETS podnic RUNTIME)
+set(PODNIC_CNI_DIR lib/cni CACHE STRING "Where the CNI plugin is installed, below the prefix or absolute; runtimes look in /opt/cni/bin, Debian's in /usr/lib/cni")
+
+install(TARGETS podnic RUNTIME COMPONENT runtime)
+install(TARGETS podnic_cni RUNTIME DESTINATION ${PODNIC_CNI_DIR} COMPONENT runtime)
+install(PROGRAMS ${PROJECT_SOURCE_DIR}/packaging/install-plugin DESTINATION ${CMAKE_INSTALL_DATADIR}/podnic COMPONENT runtime)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/packaging/cni ${PROJECT_SOURCE_DIR}/packaging/kubernetes
+        DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT runtime)
 list(TRANSFORM podnic_libraries PREPEND podnic_ OUTPUT_VARIABLE podnic_targets)
 install(TARGETS ${podnic_targets} podnic_all EXPORT podnic ARCHIVE)
 foreach(folder IN LISTS podnic_header_folders)
@@ -51,11 +57,27 @@ install(FILES ${PROJECT_BINARY_DIR}/podnic.pc DESTINATION ${CMAKE_INSTALL_LIBDIR
 file(GLOB podnic_manuals CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.[1-9])
 foreach(manual IN LISTS podnic_manuals)
   string(REGEX MATCH "[1-9]$" section ${manual})
-  install(FILES ${manual} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+  install(FILES ${manual} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT runtime)
 endforeach()
 
 # systemd's units. The service names the command by its full path, which may be chosen at install time, too.
-install(FILES ${PROJECT_SOURCE_DIR}/packaging/systemd/podnic.socket DESTINATION lib/systemd/system)
+install(FILES ${PROJECT_SOURCE_DIR}/packaging/systemd/podnic.socket DESTINATION lib/systemd/system
+        COMPONENT runtime)
 install(CODE "set(CMAKE_INSTALL_FULL_BINDIR \${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR})
 configure_file(${PROJECT_SOURCE_DIR}/packaging/systemd/podnic.service.in
-               \$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/lib/systemd/system/podnic.service @ONLY)")
+               \$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/lib/systemd/system/podnic.service @ONLY)" COMPONENT runtime)
+
+# `cpack` in the build folder: a Debian package of what a node or a pod needs, without the library.
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_PACKAGE_CONTACT "podnic maintainers <podnic@example.org>")
+set(CPACK_COMPONENTS_ALL runtime)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME podnic)
+set(CPACK_DEBIAN_RUNTIME_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_SECTION net)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_RUNTIME_DESCRIPTION "${PROJECT_DESCRIPTION}
+ The command podnic, its manual pages, the CNI plugin podnic and examples.")
+set(CPACK_STRIP_FILES ON)
+include(CPack)

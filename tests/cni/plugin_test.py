@@ -7,12 +7,15 @@ import concurrent.futures
 import difflib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import unittest
 from pathlib import Path
+
+import yaml
 
 import runtime as cni
 from runtime import BRIDGE, MACVLAN, PTP, Container, PluginError, Runtime, chain
@@ -510,6 +513,100 @@ class Status(Case):
         self.refused(50, ours.ours, "STATUS", stateDir="/nonexistent/state/folder")
         self.refused(7, ours.ours, "STATUS", binding="none")
         self.refused(1, self.runtime(OURS, version="1.0.0").ours, "STATUS")
+
+
+class Examples(Case):
+    """The examples of packaging/ are what a cluster can use: each chain runs, each object has the form that it must have."""
+
+    folder = Path(__file__).resolve().parent.parent.parent / "packaging"
+
+    def run_chain(self, conflist):
+        runtime = Runtime(PODNIC, conflist, self.scratch)
+        self.runtimes.append(runtime)
+        for plugin in runtime.plugins():
+            if plugin["type"] == "podnic":
+                plugin["log"] = os.path.join(self.scratch, "log")
+        container = Container("example", capabilities={
+            "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}],
+            "dns": {"servers": ["10.96.0.10"], "searches": ["svc.cluster.local"]}})
+        runtime.add(container)
+        runtime.check(container)
+        runtime.delete(container)
+        self.assert_clean(runtime)
+
+    def test_each_chain_runs(self):
+        guide = (self.folder.parent / "docs/cni.md").read_text()
+        texts = [file.read_text() for file in sorted((self.folder / "cni").glob("*.conflist"))]
+        texts += re.findall(r"^```json conflist\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+        self.assertGreaterEqual(len(texts), 3)
+        for text in texts:
+            with self.subTest(chain=text):
+                self.run_chain(json.loads(text))
+
+    def test_the_network_attachment_definition(self):
+        definition = yaml.safe_load((self.folder / "kubernetes/network-attachment-definition.yaml").read_text())
+        self.assertEqual(set(definition), {"apiVersion", "kind", "metadata", "spec"})
+        self.assertEqual((definition["apiVersion"], definition["kind"]),
+                         ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition"))
+        conflist = json.loads(definition["spec"]["config"])
+        conflist["plugins"][0]["master"] = "uplink0"
+        subprocess.run("ip link add uplink0 type veth peer name uplink1; ip link set uplink0 up; ip link set uplink1 up",
+                       shell=True, check=True)
+        self.addCleanup(subprocess.run, ["ip", "link", "delete", "uplink0"], check=True)
+        self.run_chain(conflist)
+
+    def test_the_daemon_set(self):
+        objects = {one["kind"]: one for one in yaml.safe_load_all((self.folder / "kubernetes/podnic.yaml").read_text())}
+        self.assertEqual(set(objects), {"Namespace", "ServiceAccount", "DaemonSet"})
+        daemon_set = objects["DaemonSet"]
+        self.assertEqual(daemon_set["apiVersion"], "apps/v1")
+        template = daemon_set["spec"]["template"]
+        labels = daemon_set["spec"]["selector"]["matchLabels"]
+        self.assertLessEqual(labels.items(), template["metadata"]["labels"].items())
+        pod = template["spec"]
+        self.assertEqual(pod["tolerations"], [{"operator": "Exists"}])
+        self.assertFalse(pod["automountServiceAccountToken"])
+        self.assertEqual(pod["serviceAccountName"], objects["ServiceAccount"]["metadata"]["name"])
+        volumes = {volume["name"]: volume["hostPath"] for volume in pod["volumes"]}
+        known = {"name", "image", "command", "securityContext", "resources", "volumeMounts"}
+        for container in pod["initContainers"] + pod["containers"]:
+            self.assertEqual(set(container), known)
+            security = container["securityContext"]
+            self.assertEqual(security["capabilities"]["drop"], ["ALL"])
+            self.assertTrue(security["readOnlyRootFilesystem"])
+            self.assertFalse(security["allowPrivilegeEscalation"])
+            self.assertNotIn("privileged", security)
+            for mount in container["volumeMounts"]:
+                self.assertIn(mount["name"], volumes)
+        self.assertNotIn("add", pod["initContainers"][0]["securityContext"]["capabilities"])
+        self.assertEqual(volumes["cni-bin"]["path"], "/opt/cni/bin")
+
+    def test_the_installed_plugin(self):
+        """As the DaemonSet's first container does it: out of the Debian package, with each file whole at any time."""
+        build = Path(PODNIC).parent.parent
+        package = Path(self.scratch, "package")
+        package.mkdir()
+        subprocess.run(["cpack", "--config", build / "CPackConfig.cmake", "-B", package], check=True, capture_output=True,
+                       cwd=package)
+        deb = next(package.glob("*.deb"))
+        said = subprocess.run(["dpkg-deb", "--field", deb, "Package", "Depends"], check=True, capture_output=True, text=True)
+        self.assertIn("Package: podnic\n", said.stdout)
+        self.assertIn("libmnl0", said.stdout)
+        subprocess.run(["dpkg-deb", "-x", deb, package / "root"], check=True)
+        usr = package / "root/usr"
+        for file in ("bin/podnic", "lib/cni/podnic", "share/man/man8/podnic-cni.8", "share/podnic/install-plugin",
+                     "share/doc/podnic/examples/kubernetes/podnic.yaml"):
+            self.assertTrue((usr / file).exists(), file)
+        target = Path(self.scratch, "cni-bin")
+        for _ in range(2):  # again over itself
+            subprocess.run([usr / "share/podnic/install-plugin", target], check=True)
+        self.assertEqual(sorted(str(f.relative_to(target)) for f in target.rglob("*")),
+                         ["podnic", "podnic-lib", "podnic-lib/libmnl.so.0"])
+        said = subprocess.run(["ldd", target / "podnic"], check=True, capture_output=True, text=True).stdout
+        self.assertIn(f"libmnl.so.0 => {target}/podnic-lib/libmnl.so.0", said)
+        answer = subprocess.run([target / "podnic"], input=b"{}", env={"CNI_COMMAND": "VERSION"}, capture_output=True,
+                                check=True).stdout
+        self.assertEqual(json.loads(answer)["supportedVersions"], list(cni.VERSIONS))
 
 
 class Malformed(Case):
