@@ -11,6 +11,7 @@
 
 #include "dhcp/dhcp4_message.h"
 #include "dhcp/lease.h"
+#include "tests/support/addresses.h"
 
 namespace podnic::test {
 
@@ -29,13 +30,6 @@ inline Bytes from_hex(std::string_view text) {
   }
   if (!digits.empty()) throw std::invalid_argument("half a byte in a hex text");
   return bytes;
-}
-
-inline IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
-inline IpPrefix prefix(std::string_view text) {
-  return IpPrefix::parse(text).value();
 }
 
 inline const MacAddress guest_mac{{0x02, 0x12, 0x34, 0x56, 0x78, 0x9a}};

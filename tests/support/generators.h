@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "bindings/request.h"
+#include "tests/support/addresses.h"
 
 namespace podnic::test {
 
@@ -40,15 +41,6 @@ inline std::uint64_t seed_or(std::uint64_t usual) {
   return asked == nullptr ? usual : std::strtoull(asked, nullptr, 10);
 }
 
-inline IpAddress ip(std::string_view text) {
-  return IpAddress::parse(text).value();
-}
-inline IpPrefix prefix(std::string_view text) {
-  return IpPrefix::parse(text).value();
-}
-inline MacAddress mac(std::string_view text) {
-  return MacAddress::parse(text).value();
-}
 inline bindings::PortForward port(std::string_view text) {
   return bindings::PortForward::parse(text).value();
 }
