@@ -26,11 +26,25 @@ void leave_behind(const Record& former, const Design& design, NetState& wanted) 
   }
 }
 
+/// True for the name that a link which is not ours has while it is attached.
+bool is_renamed(const Design& design, const std::string& name) {
+  return std::ranges::any_of(design.original.links, [&](const auto& original) {
+    return original.second && original.second->former_name == name;
+  });
+}
+
 /// What detach has to give back: what was there before the first attach, and before this one for what is new.
 NetState footprint_before(const Design& design, const NetState& observed,
                           const std::optional<Record>& former) {
   NetState before = former ? former->before : NetState{};
-  for (const auto& [name, link] : design.desired.links) before.links.try_emplace(name, std::nullopt);
+  for (const auto& [name, link] : design.original.links) before.links.insert_or_assign(name, link);
+  before.routes = design.original.routes;
+  before.no_routes = design.original.no_routes;
+  for (const auto& [name, link] : design.desired.links) {
+    if (is_renamed(design, name)) continue;
+    before.links.try_emplace(name, std::nullopt);
+    if (link && !link->former_name.empty()) before.links.try_emplace(link->former_name, std::nullopt);
+  }
   for (const auto& [name, table] : design.desired.tables) before.tables.try_emplace(name, std::nullopt);
   const auto keep = [&](const std::string& key) {
     const auto value = observed.sysctls.find(key);
@@ -63,7 +77,12 @@ Draft make_draft(const Request& request, Site& site, const RecordStore& store) {
   GuestDns dns = guest_dns_of(request);
   draft.notes = std::move(dns.notes);
 
-  Design design = site.design(request, id, dns.dns);
+  if (draft.former && draft.former->request.binding != request.binding) {
+    throw Error(fmt::format("attachment '{}' is there with binding {}", id, draft.former->request.binding), 0,
+                ErrorKind::conflict)
+        .hint("Detach it first: a binding is not changed under a guest.");
+  }
+  Design design = site.design(request, id, dns.dns, draft.former);
   std::ranges::move(design.notes, std::back_inserter(draft.notes));
   draft.wanted = design.desired;
   draft.forwarding = std::move(design.forwarding);
@@ -134,7 +153,8 @@ void converge_to(const NetState& wanted, const Record& record, Site& site, const
 void roll_back(const Draft& draft, const Record& unfinished, Site& site, const RecordStore& store,
                const Progress& progress) {
   if (draft.former && draft.former->phase == Phase::attached) {
-    const Design design = site.design(draft.former->request, unfinished.id, draft.former->guest.dns);
+    const Design design =
+        site.design(draft.former->request, unfinished.id, draft.former->guest.dns, draft.former);
     NetState wanted = design.desired;
     leave_behind(unfinished, design, wanted);
     converge_to(wanted, unfinished, site, progress);

@@ -37,7 +37,7 @@ std::vector<model::Drift> check(const Target& target, const Place& place) {
   }
   model::NetState desired;
   try {
-    desired = site.design(record.request, record.id, record.guest.dns).desired;
+    desired = site.design(record.request, record.id, record.guest.dns, record).desired;
   } catch (const Error& error) {
     // The pod's own network is not what the attachment was made for.
     drifts.push_back(

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "bindings/pod_network.h"
 #include "netsetup/types/interface_name.h"
 
 namespace podnic {
@@ -40,12 +41,30 @@ model::NetState Site::observe(const model::NetState& wanted, const std::vector<s
   return kernel.observe(watch);
 }
 
-bindings::Design Site::design(const bindings::Request& request, const std::string& id, const dhcp::Dns& dns) {
+bindings::Design Site::design(const bindings::Request& request, const std::string& id, const dhcp::Dns& dns,
+                              const std::optional<bindings::Record>& former) {
   const bindings::Binding& binding = bindings::find_binding(request.binding);
-  return binding.design({.request = request,
-                         .tag = bindings::tag_of(id),
-                         .observed = kernel.observe({.sysctls = binding.observes(request), .tables = {}}),
-                         .dns = dns});
+  bindings::Input input{.request = request,
+                        .tag = bindings::tag_of(id),
+                        .observed = kernel.observe({.sysctls = binding.observes(request), .tables = {}}),
+                        .before = former ? former->before : model::NetState{},
+                        .placeholder_kind = {},
+                        .dns = dns};
+  if (binding.needs_placeholder) {
+    input.placeholder_kind = kernel.first_kind({"dummy", "ifb"});
+    // Every kernel that can bridge has one more of them; without a port it holds addresses as well.
+    if (input.placeholder_kind.empty()) input.placeholder_kind = "bridge";
+  }
+  if (binding.needs_router && !request.service.router6) {
+    std::optional<IpAddress>& router = input.request.service.router6;
+    if (former) {
+      router = former->request.service.router6;
+    } else if (const auto gateway = bindings::unknown_router(input)) {
+      const model::Link nic = *model::find_link(input.observed, request.interface);
+      router = kernel.find_link_local(request.interface, nic.mac, *gateway);
+    }
+  }
+  return binding.design(input);
 }
 
 void Site::converge(const model::Plan& plan, const model::NetState& wanted, const model::Ownership& ownership,
@@ -110,7 +129,8 @@ model::Ownership ownership_of(const bindings::Record& record) {
   model::Ownership ownership{.tag = bindings::tag_of(record.id), .unfinished = {}};
   if (record.phase == bindings::Phase::attached) return ownership;
   for (const auto& [name, link] : record.desired.links) {
-    if (link) ownership.unfinished.emplace(name, *link);
+    if (!link || link->alias != ownership.tag) continue;
+    ownership.unfinished.emplace(link->former_name.empty() ? name : link->former_name, *link);
   }
   return ownership;
 }

@@ -28,9 +28,9 @@ struct Site {
   [[nodiscard]] model::NetState observe(const model::NetState& wanted,
                                         const std::vector<std::string>& more = {});
 
-  /// Observes and designs. Throws what the binding throws.
+  /// Observes and designs; `former`: the attachment that is there. Throws what the binding throws.
   [[nodiscard]] bindings::Design design(const bindings::Request& request, const std::string& id,
-                                        const dhcp::Dns& dns);
+                                        const dhcp::Dns& dns, const std::optional<bindings::Record>& former);
 
   /// Applies the plan and observes again.
   void converge(const model::Plan& plan, const model::NetState& wanted, const model::Ownership& ownership,

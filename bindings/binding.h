@@ -39,7 +39,10 @@ struct Input {
   Request request;
   std::string tag;           ///< ownership mark for the links and tables to create
   model::NetState observed;  ///< all links and routes, and the sysctls that the binding asked for
-  dhcp::Dns dns;             ///< what the guest shall use
+  model::NetState before;    ///< of an attachment that is there: what detach would give back
+  /// The kind of link that can hold the pod NIC's name and addresses, where the binding needs_placeholder.
+  std::string placeholder_kind;
+  dhcp::Dns dns;  ///< what the guest shall use
 };
 
 struct Design {
@@ -49,6 +52,9 @@ struct Design {
   std::optional<Forwarding> forwarding;  ///< where the guest is behind NAT
   std::string bridge;                    ///< its name, empty where there is none
   std::vector<std::string> notes;        ///< for people: what was chosen or clamped, a sentence each
+  /// What is not podnic's own and is changed all the same: the pod NIC and its routes, as they were before
+  /// anything was changed. Detach gives them back.
+  model::NetState original;
   /// Sysctls that the kernel changes as a side effect of the desired ones: to be put back on detach.
   std::vector<std::string> also_restore;
   /// The request with every choice that was made for the user filled in (networks, MAC), so that designing
@@ -62,6 +68,11 @@ struct Binding {
   std::vector<std::string> (*observes)(const Request& request);
   /// Pure. Throws Error(bad_request or conflict) in words that a user of the binding understands.
   Design (*design)(const Input& input);
+  /// A link of another kind takes the pod NIC's name while its guest has its address.
+  bool needs_placeholder = false;
+  /// The guest has the pod's own address: where the pod's IPv6 gateway is known by a global address, its
+  /// link-local one is looked for (ServiceRequest::router6).
+  bool needs_router = false;
 };
 
 /// Throws Error(bad_request) that lists the known ones.

@@ -116,10 +116,12 @@ Json to_json_without_ports(const Request& request) {
   if (request.mtu) json["mtu"] = *request.mtu;
   if (request.guest_cidr4) json["guestCidr4"] = request.guest_cidr4->to_string();
   if (request.guest_cidr6) json["guestCidr6"] = request.guest_cidr6->to_string();
+  if (request.group_fwd_mask != 0) json["groupFwdMask"] = request.group_fwd_mask;
   if (!request.service.dhcp4) json["dhcp4"] = false;
   if (!request.service.dhcp6) json["dhcp6"] = false;
   if (!request.service.router) json["ra"] = false;
-  if (request.service.slaac) json["ipv6"] = {{"slaac", true}};
+  if (request.service.slaac) json["ipv6"]["slaac"] = true;
+  if (request.service.router6) json["ipv6"]["router"] = request.service.router6->to_string();
   add_service(request.service, json);
   if (!request.hostname.empty()) json["hostname"] = request.hostname;
   if (!request.except_ports.empty())

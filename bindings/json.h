@@ -22,6 +22,7 @@ Json to_json(const dhcp::Leases& leases);
 Json to_json(const std::vector<IpPrefix>& prefixes);
 Json to_json(const dhcp::Dns& dns);
 Json to_json(const std::vector<dhcp::GuestRoute>& routes);
+Json to_json(const model::NetState& state);
 
 /// The members of a JSON object as typed, checked values. Every member must be asked for: finish() names the
 /// first one that nobody knew, with the nearest known key. All Errors are bad_request and say where:
@@ -75,6 +76,8 @@ std::optional<std::uint32_t> read_u32(ObjectReader& reader, std::string_view key
 dhcp::Dns read_dns(ObjectReader reader);
 std::vector<dhcp::GuestRoute> read_routes(ObjectReader& reader);
 dhcp::Leases read_leases(ObjectReader reader);
+model::NetState read_state(ObjectReader reader);
+std::vector<IpPrefix> read_prefixes(ObjectReader& reader, std::string_view key);
 
 /// What request_from_json() reads; the reader may know more keys, and is still to be finished.
 Request read_request(ObjectReader& reader, Request base);

@@ -57,7 +57,7 @@ Json json_of(const dhcp::Lease6& lease) {
 
 Json json_of(const dhcp::RouterAdvert& router) {
   return {{"address", router.address.to_string()},
-          {"mac", router.mac.to_string()},
+          {"mac", router.mac ? Json(router.mac->to_string()) : Json(nullptr)},
           {"prefix", router.prefix.to_string()},
           {"autonomous", router.autonomous},
           {"managed", router.managed},
@@ -132,7 +132,7 @@ dhcp::Lease6 read_lease6(ObjectReader reader) {
 dhcp::RouterAdvert read_router(ObjectReader reader) {
   dhcp::RouterAdvert router;
   router.address = required(reader, "address", reader.parsed("address", IpAddress::parse));
-  router.mac = required(reader, "mac", reader.parsed("mac", MacAddress::parse));
+  router.mac = reader.parsed("mac", MacAddress::parse);
   router.prefix = required(reader, "prefix", reader.parsed("prefix", IpPrefix::parse));
   router.autonomous = required(reader, "autonomous", reader.flag("autonomous"));
   router.managed = required(reader, "managed", reader.flag("managed"));

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "bindings/json.h"
 
@@ -12,119 +11,6 @@ namespace {
 
 constexpr std::uint64_t record_version = 1;
 constexpr std::uint64_t any_number = ~std::uint64_t{0};
-
-Json link_json(const model::Link& link) {
-  Json json{{"kind", link.kind},
-            {"mac", link.mac.to_string()},
-            {"mtu", link.mtu},
-            {"up", link.up},
-            {"master", link.master},
-            {"alias", link.alias},
-            {"ipv6LinkLocal", link.ipv6_link_local},
-            {"addresses", to_json(link.addresses)}};
-  if (link.bridge) json["bridge"] = {{"multicastSnooping", link.bridge->multicast_snooping}};
-  if (link.tap) {
-    json["tap"] = {{"uid", link.tap->uid ? Json(*link.tap->uid) : Json(nullptr)},
-                   {"gid", link.tap->gid ? Json(*link.tap->gid) : Json(nullptr)},
-                   {"multiQueue", link.tap->multi_queue},
-                   {"vnetHdr", link.tap->vnet_hdr}};
-  }
-  return json;
-}
-
-/// A sysctl's key may hold any link's name, and that any bytes: those that JSON does not take are written as
-/// %XX, and so is '%' itself.
-std::string escaped(std::string_view key) {
-  std::string text;
-  for (const char c : key) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte > 0x20 && byte < 0x7f && c != '%') {
-      text += c;
-    } else {
-      text += fmt::format("%{:02X}", byte);
-    }
-  }
-  return text;
-}
-
-std::string unescaped(std::string_view text) {
-  std::string key;
-  while (!text.empty()) {
-    unsigned byte = 0;
-    const char* const digits = &text.front() + 1;
-    if (text.front() == '%' && text.size() >= 3 &&
-        std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
-      key += static_cast<char>(byte);
-      text.remove_prefix(3);
-    } else {
-      key += text.front();
-      text.remove_prefix(1);
-    }
-  }
-  return key;
-}
-
-Json state_json(const model::NetState& state) {
-  Json links = Json::object();
-  Json sysctls = Json::object();
-  Json tables = Json::array();
-  for (const auto& [name, link] : state.links) links[name] = link ? link_json(*link) : Json(nullptr);
-  for (const auto& [key, value] : state.sysctls) sysctls[escaped(key)] = value ? Json(*value) : Json(nullptr);
-  for (const auto& [name, table] : state.tables) tables.push_back(name);
-  return {{"links", std::move(links)}, {"sysctls", std::move(sysctls)}, {"tables", std::move(tables)}};
-}
-
-std::vector<IpPrefix> read_prefixes(ObjectReader& reader, std::string_view key) {
-  std::vector<IpPrefix> all;
-  for (const std::string& text : reader.texts(key)) {
-    const auto prefix = IpPrefix::parse(text);
-    if (!prefix) reader.refuse(key, prefix.error().message);
-    all.push_back(*prefix);
-  }
-  return all;
-}
-
-model::Link read_link(ObjectReader reader) {
-  model::Link link;
-  link.kind = required(reader, "kind", reader.text("kind"));
-  link.mac = required(reader, "mac", reader.parsed("mac", MacAddress::parse));
-  link.mtu = required(reader, "mtu", read_u32(reader, "mtu"));
-  link.up = required(reader, "up", reader.flag("up"));
-  link.master = required(reader, "master", reader.text("master"));
-  link.alias = required(reader, "alias", reader.text("alias"));
-  link.ipv6_link_local = required(reader, "ipv6LinkLocal", reader.flag("ipv6LinkLocal"));
-  link.addresses = read_prefixes(reader, "addresses");
-  if (auto bridge = reader.object("bridge")) {
-    link.bridge = {.multicast_snooping =
-                       required(*bridge, "multicastSnooping", bridge->flag("multicastSnooping"))};
-  }
-  if (auto tap = reader.object("tap")) {
-    link.tap = {.uid = read_u32(*tap, "uid"),
-                .gid = read_u32(*tap, "gid"),
-                .multi_queue = required(*tap, "multiQueue", tap->flag("multiQueue")),
-                .vnet_hdr = required(*tap, "vnetHdr", tap->flag("vnetHdr"))};
-  }
-  reader.finish();
-  return link;
-}
-
-model::NetState read_state(ObjectReader reader) {
-  model::NetState state;
-  if (const Json* links = reader.find("links")) {
-    for (const auto& [name, link] : links->items()) {
-      state.links[name] = link.is_null() ? std::nullopt : std::optional(read_link(ObjectReader(link, name)));
-    }
-  }
-  if (const Json* sysctls = reader.find("sysctls")) {
-    for (const auto& [key, value] : sysctls->items()) {
-      state.sysctls[unescaped(key)] =
-          value.is_string() ? std::optional(value.get<std::string>()) : std::nullopt;
-    }
-  }
-  for (const std::string& name : reader.texts("tables")) state.tables[name] = std::nullopt;
-  reader.finish();
-  return state;
-}
 
 void read_guest(ObjectReader reader, GuestNic& guest) {
   guest.mac = required(reader, "mac", reader.parsed("mac", MacAddress::parse));
@@ -197,8 +83,8 @@ std::string record_to_json(const Record& record) {
               {"path", record.netns_path}}},
             {"request", to_json_without_ports(record.request)},
             {"ports", join_ports(record.request.ports)},
-            {"before", state_json(record.before)},
-            {"desired", state_json(record.desired)},
+            {"before", to_json(record.before)},
+            {"desired", to_json(record.desired)},
             {"bridge", record.bridge},
             {"tap", {{"name", record.guest.tap}, {"queues", record.guest.queues}}},
             {"guest", to_json(record.guest)},

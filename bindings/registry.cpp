@@ -5,6 +5,7 @@
 #include <array>
 
 #include "bindings/binding.h"
+#include "bindings/bridge/bridge.h"
 #include "bindings/masquerade/masquerade.h"
 
 namespace podnic::bindings {
@@ -12,8 +13,9 @@ namespace {
 
 constexpr std::string_view tag_prefix = "podnic:";
 
-const std::array<Binding, 1> bindings{{
+const std::array<Binding, 2> bindings{{
     {"masquerade", masquerade::observes, masquerade::design},
+    {"bridge", bridge::observes, bridge::design, true, true},
 }};
 
 }  // namespace

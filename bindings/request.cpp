@@ -69,6 +69,12 @@ void validate(const Request& request) {
                        request.guest_cidr6->to_string()));
   }
   validate(request.service);
+  // BR_GROUPFWD_RESTRICTED: STP, pause frames and link aggregation end at every bridge.
+  if ((request.group_fwd_mask & 7U) != 0) {
+    refuse(fmt::format("group forward mask {:#x} would forward what every bridge must keep",
+                       request.group_fwd_mask),
+           "Bits 0, 1 and 2 (STP, pause, LACP) are not possible; LLDP is 0x4000.");
+  }
   require(normalize(request.ports, request.except_ports));
   // RFC 1035 section 2.3.4 and RFC 2132 section 3.14.
   if (request.hostname.size() > 253 ||

@@ -50,6 +50,7 @@ void read_service(ObjectReader& reader, ServiceRequest& service) {
   take(service.router, reader.flag("ra"));
   if (auto ipv6 = reader.object("ipv6")) {
     take(service.slaac, ipv6->flag("slaac"));
+    if (const auto router = ipv6->parsed("router", IpAddress::parse)) service.router6 = router;
     ipv6->finish();
   }
   take(service.ipv6_only, reader.flag("ipv6Only"));
@@ -73,6 +74,8 @@ Request read_request(ObjectReader& reader, Request base) {
   if (const auto mtu = reader.number("mtu", 65535)) base.mtu = static_cast<std::uint32_t>(*mtu);
   if (const auto cidr = reader.parsed("guestCidr4", IpPrefix::parse)) base.guest_cidr4 = cidr;
   if (const auto cidr = reader.parsed("guestCidr6", IpPrefix::parse)) base.guest_cidr6 = cidr;
+  if (const auto mask = reader.number("groupFwdMask", 0xffff))
+    base.group_fwd_mask = static_cast<std::uint16_t>(*mask);
   read_service(reader, base.service);
   take(base.hostname, reader.text("hostname"));
   if (auto dns = reader.object("dns")) base.dns = read_dns(*std::move(dns));

@@ -187,6 +187,10 @@ void validate(const ServiceRequest& service) {
   if (service.slaac && !service.router) {
     refuse("SLAAC takes Router Advertisements, and those are switched off");
   }
+  if (service.router6 && !(service.router6->is_v6() && service.router6->is_link_local())) {
+    refuse(fmt::format("{} cannot advertise routes", service.router6->to_string()),
+           "Routers do so from an IPv6 link-local address (fe80::/10).");
+  }
   if (service.ipv6_only && !service.dhcp4) {
     refuse("that there is no IPv4 is told by DHCPv4, and that is switched off");
   }

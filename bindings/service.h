@@ -29,6 +29,9 @@ struct ServiceRequest {
   /// The guest makes its IPv6 address itself from the advertised /64 and its MAC address (RFC 4862, EUI-64),
   /// for guests without a DHCPv6 client.
   bool slaac = false;
+  /// The link-local address of the pod's IPv6 gateway, for bindings that give the guest the pod's own address
+  /// where the gateway is known by a global one; absent: looked for on the link.
+  std::optional<IpAddress> router6;
   /// In a pod without IPv4, a guest that can do without it is told that it has to (RFC 8925).
   bool ipv6_only = false;
   std::optional<std::uint32_t> lease_seconds;  ///< of DHCPv4 and DHCPv6; absent: infinite

@@ -80,9 +80,11 @@ Bytes server_duid_of(std::string_view attachment_id);
 /// What the IPv6 router of a link says of itself and of the link (RFC 4861 section 4.2). An entry that IPv6
 /// has no use for (an IPv4 address, a prefix of impossible length) is passed over.
 struct RouterAdvert {
-  IpAddress address;        ///< the device's link-local address: what advertisements come from, the next hop
-  MacAddress mac;           ///< the device's own: source link-layer address option
-  IpPrefix prefix;          ///< on-link; IPv4: no prefix is told
+  /// Link-local: what advertisements come from, the next hop. Of the device, or of the router that is spoken
+  /// for.
+  IpAddress address;
+  std::optional<MacAddress> mac;  ///< source link-layer address option; absent: guests ask for it
+  IpPrefix prefix;                ///< on-link; IPv4: no prefix is told
   bool autonomous = false;  ///< flag A: guests make addresses from the prefix. NAT knows one address only.
   bool managed = false;     ///< flag M: addresses come by DHCPv6
   bool other = false;       ///< flag O: other settings come by DHCPv6; M says so, too

@@ -259,7 +259,7 @@ Bytes encode_advertisement(const RouterAdvert& router, AdvertKind kind, std::siz
   writer.u16(is_default_router ? lifetime : std::uint16_t{0});
   writer.u32(0);  // reachable time and retransmission timer: unspecified by this router
   writer.u32(0);
-  write_source(writer, router.mac);
+  if (router.mac) write_source(writer, *router.mac);
   write_mtu(writer, router.mtu);
   if (can_be_told(router.prefix)) write_prefix(writer, router.prefix, router.autonomous);
 

@@ -89,7 +89,7 @@ UniqueFd open_dhcp6(const std::string& device, int index) {
 }
 
 /// As router_service.h wants it.
-UniqueFd open_router(const std::string& device, int index) {
+UniqueFd open_router(const std::string& device, int index, bool speaks_for_another) {
   UniqueFd socket = open_on(device, AF_INET6, SOCK_RAW, IPPROTO_ICMPV6, "an ICMPv6 socket");
   icmp6_filter filter{};
   ICMP6_FILTER_SETBLOCKALL(&filter);
@@ -99,6 +99,8 @@ UniqueFd open_router(const std::string& device, int index) {
   const int off = 0;
   set_option(socket, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, on, "asking for hop limits");
   set_option(socket, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, off, "keeping advertisements out of the pod");
+  if (speaks_for_another)
+    set_option(socket, IPPROTO_IPV6, IPV6_FREEBIND, on, "speaking for the pod's router");
   join(socket, "ff02::2", index);
   return socket;
 }
@@ -131,7 +133,7 @@ Sockets open_sockets(const Leases& leases) {
     sockets.dhcp4 = open_dhcp4(leases.device);
   }
   if (leases.v6) sockets.dhcp6 = open_dhcp6(leases.device, sockets.device);
-  if (leases.router) sockets.router = open_router(leases.device, sockets.device);
+  if (leases.router) sockets.router = open_router(leases.device, sockets.device, !leases.router->mac);
   return sockets;
 }
 

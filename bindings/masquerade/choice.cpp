@@ -7,6 +7,7 @@
 #include <array>
 #include <span>
 
+#include "bindings/pod_network.h"
 #include "netsetup/types/interface_name.h"
 
 namespace podnic::bindings::masquerade {
@@ -15,8 +16,6 @@ namespace {
 using model::Link;
 using model::NetState;
 
-/// tun_net_init() in drivers/net/tun.c: IP_MAX_MTU less the Ethernet header.
-constexpr std::uint32_t max_tap_mtu = 65521;
 using model::min_ipv6_mtu;
 
 /// The guest's network when the user names none: the first that overlaps nothing of the pod
@@ -42,7 +41,8 @@ std::vector<Occupied> occupied(const Input& input) {
   };
   for (const auto& [name, link] : input.observed.links) {
     if (!link || link->alias == input.tag) continue;
-    for (const IpPrefix& address : link->addresses) {
+    for (const model::Address& one : link->addresses) {
+      const IpPrefix& address = one.prefix;
       all.push_back({address, fmt::format("address {} of '{}'", address.to_string(), name)});
     }
   }
@@ -92,30 +92,10 @@ IpPrefix choose_cidr(const std::optional<IpPrefix>& asked, std::span<const std::
       .hint("Choose a free one with --guest-cidr4 or --guest-cidr6.");
 }
 
-const Link& find_pod_nic(const Input& input) {
-  const std::string& name = input.request.interface;
-  const Link* link = model::find_link(input.observed, name);
-  if (link == nullptr) {
-    std::vector<std::string> names;
-    for (const auto& [other, found] : input.observed.links) {
-      if (found) names.push_back(other);
-    }
-    throw Error(fmt::format("there is no interface '{}' in this namespace", name), 0, ErrorKind::bad_request)
-        .hint(fmt::format(
-            "The interfaces are: {}. Is it the pod's namespace (--netns, --pid), and has its CNI plugin "
-            "run?",
-            fmt::join(names, ", ")));
-  }
-  if (!id_of_tag(link->alias).empty()) {
-    throw Error(fmt::format("'{}' is podnic's own link ({}), not a pod NIC", name, link->alias), 0,
-                ErrorKind::bad_request);
-  }
-  return *link;
-}
-
 std::vector<IpAddress> pod_addresses(const Link& nic, Family family) {
   std::vector<IpAddress> all;
-  for (const IpPrefix& prefix : nic.addresses) {
+  for (const model::Address& one : nic.addresses) {
+    const IpPrefix& prefix = one.prefix;
     if (prefix.family() == family && prefix.address.is_global_unicast()) all.push_back(prefix.address);
   }
   return all;
@@ -178,7 +158,7 @@ IpPrefix whole(const IpAddress& address) {
 
 Choice choose(const Input& input, std::vector<std::string>& notes) {
   const Request& request = input.request;
-  const Link& nic = find_pod_nic(input);
+  const Link nic = find_pod_nic(input).link;
   Choice choice{.pod_interface = request.interface, .tap = {}, .bridge = {}};
   choice.tap =
       request.tap.name.empty() ? derived_interface_name("tap-", request.interface) : request.tap.name;

@@ -43,14 +43,15 @@ void add_links(const Choice& choice, const Input& input, NetState& desired) {
                .master = {},
                .alias = input.tag,
                .ipv6_link_local = !choice.links_have_ipv6};
-  if (!choice.pod4.empty()) gateway.addresses.push_back({choice.cidr4.host(1), choice.cidr4.length});
+  if (!choice.pod4.empty())
+    gateway.addresses.push_back({.prefix = {choice.cidr4.host(1), choice.cidr4.length}});
   if (!choice.pod6.empty()) {
-    gateway.addresses.push_back({choice.cidr6.host(1), choice.cidr6.length});
+    gateway.addresses.push_back({.prefix = {choice.cidr6.host(1), choice.cidr6.length}});
     // A router speaks from a link-local address (RFC 4861 section 4.2). Ours is made here, not by the kernel,
     // so that it is known and the same in every pod.
-    gateway.addresses.push_back({IpAddress::link_local_of(gateway_mac), 64});
+    gateway.addresses.push_back({.prefix = {IpAddress::link_local_of(gateway_mac), 64}});
+    for (model::Address& address : gateway.addresses) address.no_dad = address.prefix.address.is_v6();
   }
-  std::ranges::sort(gateway.addresses);
   const model::TapOptions tap{.uid = input.request.tap.uid,
                               .gid = input.request.tap.gid,
                               .multi_queue = input.request.tap.queues > 1,
@@ -93,7 +94,7 @@ void add_sysctls(const Choice& choice, const NetState& observed, NetState& desir
     set(std::string(all_forwarding6), "1");
     // A forwarding link forgets its RA routes (rt6_purge_dflt_routers()) unless accept_ra is 2.
     for (const model::Route& route : observed.routes) {
-      if (route.from_router_advertisement && !route.link.empty())
+      if (route.from_router_advertisement() && !route.link.empty())
         set(conf(Family::v6, route.link, "accept_ra"), "2");
     }
   }

@@ -1,12 +1,16 @@
 #include "netsetup/kernel/kernel.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "netsetup/kernel/conntrack.h"
 #include "netsetup/kernel/nftables.h"
+#include "netsetup/kernel/router_probe.h"
 #include "netsetup/kernel/rtnetlink.h"
 #include "netsetup/kernel/sysctl.h"
 #include "netsetup/kernel/tap.h"
@@ -49,15 +53,27 @@ struct Kernel::Impl {
 
   void make(const std::string& action, const model::CreateLink& step) {
     if (step.link.tap) return create_tap(worker, *route, action, step);
-    if (step.link.kind == "bridge") return rtnetlink::create_bridge(*route, action, step);
-    throw Error(fmt::format("{}: only bridges and taps can be created, not '{}'", action, step.link.kind), 0,
-                ErrorKind::bad_request);
+    constexpr std::array<std::string_view, 3> kinds{"bridge", "dummy", "ifb"};
+    if (std::ranges::find(kinds, step.link.kind) != kinds.end())
+      return rtnetlink::create_link(*route, action, step);
+    throw Error(fmt::format("{}: only taps and {} can be created, not '{}'", action, fmt::join(kinds, ", "),
+                            step.link.kind),
+                0, ErrorKind::bad_request);
   }
   void make(const std::string& action, const model::DeleteLink& step) {
     rtnetlink::delete_link(*route, action, step.name);
   }
   void make(const std::string& action, const model::SetLink& step) {
     rtnetlink::set_link(*route, action, step);
+  }
+  void make(const std::string& action, const model::RenameLink& step) {
+    rtnetlink::rename_link(*route, action, step);
+  }
+  void make(const std::string& action, const model::AddRoute& step) {
+    rtnetlink::add_route(*route, action, step.route);
+  }
+  void make(const std::string& action, const model::DeleteRoute& step) {
+    rtnetlink::delete_route(*route, action, step.route);
   }
   void make(const std::string& action, const model::AddAddress& step) {
     rtnetlink::add_address(*route, action, step);
@@ -110,6 +126,18 @@ std::optional<std::string> Kernel::read_sysctl(const std::string& key) {
   std::optional<std::string> value;
   impl_->worker.run([&] { value = kernel::read_sysctl(key); });
   return value;
+}
+
+std::string Kernel::first_kind(const std::vector<std::string>& kinds) {
+  for (const std::string& kind : kinds) {
+    if (rtnetlink::has_kind(*impl_->route, kind)) return kind;
+  }
+  return {};
+}
+
+std::optional<IpAddress> Kernel::find_link_local(const std::string& link, const MacAddress& mac,
+                                                 const IpAddress& gateway) {
+  return kernel::find_link_local(impl_->worker, link, mac, gateway);
 }
 
 std::vector<std::string> Kernel::tables_of(const std::string& tag) {

@@ -47,7 +47,12 @@ class Kernel {
 
   /// One sysctl, nullopt when the file does not exist.
   [[nodiscard]] std::optional<std::string> read_sysctl(const std::string& key);
-  /// The names of the inet tables whose comment is `tag`.
+  /// The first of these kinds of links ("dummy", "ifb") that the kernel has; empty: none. Makes nothing.
+  [[nodiscard]] std::string first_kind(const std::vector<std::string>& kinds);
+  /// See router_probe.h; `link` is one of the namespace, `mac` its address.
+  [[nodiscard]] std::optional<IpAddress> find_link_local(const std::string& link, const MacAddress& mac,
+                                                         const IpAddress& gateway);
+  /// The keys of the tables whose comment is `tag`.
   [[nodiscard]] std::vector<std::string> tables_of(const std::string& tag);
   [[nodiscard]] std::map<std::string, LinkStats> link_stats();
 

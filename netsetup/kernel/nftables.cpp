@@ -12,8 +12,8 @@
 namespace podnic::kernel::nftables {
 namespace {
 
-Message request_for(int type, unsigned flags) {
-  const nfgenmsg header{NFPROTO_INET, NFNETLINK_V0, 0};
+Message request_for(int type, unsigned flags, std::uint8_t family = NFPROTO_UNSPEC) {
+  const nfgenmsg header{family, NFNETLINK_V0, 0};
   return {static_cast<std::uint16_t>((NFNL_SUBSYS_NFTABLES << 8) | type), flags, header};
 }
 
@@ -55,9 +55,10 @@ void wait_for_commit(NetlinkSocket& socket) {
 }
 
 // The table and all that is in it, which may be half of one and half of the next ruleset.
-std::expected<bool, Refusal> read_parts(NetlinkSocket& socket, const std::string& name, TableReader& reader) {
+std::expected<bool, Refusal> read_parts(NetlinkSocket& socket, const std::string& key, TableReader& reader) {
+  const std::string name = model::nft::table_name_of(key).name;
   const auto ask = [&](int type, unsigned flags, unsigned table_attribute, const std::string* set) {
-    Message request = request_for(type, flags);
+    Message request = request_for(type, flags, family_of(key));
     request.put_text(table_attribute, name);
     if (set != nullptr) request.put_text(NFTA_SET_ELEM_LIST_SET, *set);
     return socket.read(request, [&reader](const nlmsghdr& message) { reader.read(message); });
@@ -119,13 +120,13 @@ void delete_table(NetlinkSocket& socket, const model::DeleteTable& step) {
   if (refusal && refusal->error_number != ENOENT) throw error_of(batch, *refusal);
 }
 
-std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& name) {
-  const std::string action = fmt::format("reading table '{}'", name);
+std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key) {
+  const std::string action = fmt::format("reading table '{}'", key);
   for (int attempt = 0; attempt < NetlinkSocket::attempts; ++attempt) {
     const std::uint32_t before = generation(socket);
     wait_for_commit(socket);
-    TableReader reader(name);
-    const auto complete = read_parts(socket, name, reader);
+    TableReader reader(key);
+    const auto complete = read_parts(socket, key, reader);
     if (generation(socket) != before) continue;
     if (complete && *complete) return reader.table();
     if (complete) continue;
@@ -139,8 +140,9 @@ std::vector<std::string> tables_of(NetlinkSocket& socket, const std::string& com
   Message request = request_for(NFT_MSG_GETTABLE, NLM_F_DUMP);
   auto names = socket.dump<std::vector<std::string>>(
       request, [&comment](std::vector<std::string>& found, const nlmsghdr& message) {
-        if (header_of<nfgenmsg>(message).nfgen_family == NFPROTO_INET && comment_of(message) == comment)
-          found.push_back(name_of(message));
+        const std::uint8_t family = header_of<nfgenmsg>(message).nfgen_family;
+        if ((family == NFPROTO_INET || family == NFPROTO_BRIDGE) && comment_of(message) == comment)
+          found.push_back(model::nft::key_of({family == NFPROTO_BRIDGE, name_of(message)}));
       });
   if (!names) throw error_of_whole(names.error(), "reading the tables");
   return std::move(*names);

@@ -37,11 +37,15 @@ Batch encode_batch(const model::DeleteTable& step);
 /// The Error for a refused message of the batch.
 Error error_of(const Batch& batch, const Refusal& refusal);
 
+/// NFPROTO_* of a table by its key in a NetState.
+std::uint8_t family_of(std::string_view key);
+
 /// Puts a table together from NFT_MSG_NEWTABLE, _NEWSET, _NEWSETELEM, _NEWCHAIN and _NEWRULE messages in any
 /// order (but rules of one chain in theirs). Messages about other tables are passed over.
 class TableReader {
  public:
-  explicit TableReader(std::string name) : name_(std::move(name)) {}
+  explicit TableReader(std::string_view key)
+      : family_(family_of(key)), name_(model::nft::table_name_of(key).name) {}
   void read(const nlmsghdr& message);
   [[nodiscard]] model::nft::Table table() const;
   [[nodiscard]] std::vector<std::string> set_names() const;
@@ -63,6 +67,7 @@ class TableReader {
   void read_rule(const nlmsghdr& message);
   static std::vector<model::nft::Element> elements_of(const FoundSet& found);
 
+  std::uint8_t family_;
   std::string name_;
   std::string comment_;
   std::map<std::string, FoundSet> sets_;
@@ -78,8 +83,9 @@ std::uint32_t generation(NetlinkSocket& socket);
 void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step);
 /// A table that is not there is no error.
 void delete_table(NetlinkSocket& socket, const model::DeleteTable& step);
-/// Nullopt when there is none of that name.
-std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& name);
+/// Nullopt when there is none of that name. `key` as in a NetState.
+std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key);
+/// The keys of those with that comment.
 std::vector<std::string> tables_of(NetlinkSocket& socket, const std::string& comment);
 
 }  // namespace podnic::kernel::nftables

@@ -159,7 +159,7 @@ std::string comment_of(const nlmsghdr& message) {
 }
 
 void TableReader::read(const nlmsghdr& message) {
-  if (header_of<nfgenmsg>(message).nfgen_family != NFPROTO_INET) return;
+  if (header_of<nfgenmsg>(message).nfgen_family != family_) return;
   // The table's name is the first attribute of every kind of message.
   static_assert(NFTA_TABLE_NAME == 1 && NFTA_SET_TABLE == 1 && NFTA_SET_ELEM_LIST_TABLE == 1 &&
                 NFTA_CHAIN_TABLE == 1 && NFTA_RULE_TABLE == 1);

@@ -45,10 +45,13 @@ constexpr std::size_t small = 1024;
 // message is given enough of it beforehand.
 class Writer {
  public:
+  explicit Writer(std::uint8_t family) : family_(family) {}
+  [[nodiscard]] std::uint8_t family() const { return family_; }
+
   template <typename Build>
   void add(std::uint16_t type, unsigned flags, std::size_t room, Batch::Part part, Build&& build) {
     nlmsghdr* message =
-        nftnl_nlmsg_build_hdr(make_room(room), type, NFPROTO_INET, static_cast<std::uint16_t>(flags), next());
+        nftnl_nlmsg_build_hdr(make_room(room), type, family_, static_cast<std::uint16_t>(flags), next());
     build(message);
     finish(message, std::move(part));
   }
@@ -74,6 +77,7 @@ class Writer {
     batch_.parts.push_back(std::move(part));
   }
 
+  std::uint8_t family_;
   Batch batch_;
   std::size_t used_ = 0;
   std::size_t last_ = 0;
@@ -260,15 +264,15 @@ void add_elements(Writer& writer, const std::string& table, const nft::Set& set)
 
 // --- tables, sets, chains, rules -------------------------------------------------------------------------
 
-Owned<nftnl_table> named_table(const std::string& name) {
+Owned<nftnl_table> named_table(const Writer& writer, const std::string& name) {
   auto table = owned(nftnl_table_alloc(), nftnl_table_free);
-  nftnl_table_set_u32(table.get(), NFTNL_TABLE_FAMILY, NFPROTO_INET);
+  nftnl_table_set_u32(table.get(), NFTNL_TABLE_FAMILY, writer.family());
   nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, name.c_str());
   return table;
 }
 
 void add_table(Writer& writer, const std::string& name, const std::string& comment, std::uint16_t flags) {
-  const auto table = named_table(name);
+  const auto table = named_table(writer, name);
   if (!comment.empty()) {
     // As nft writes comments: type, length and text with its NUL (libnftnl's nftnl_udata, lengths of one
     // byte).
@@ -280,12 +284,13 @@ void add_table(Writer& writer, const std::string& name, const std::string& comme
                          static_cast<std::uint32_t>(userdata.size()));
   }
   writer.add(NFT_MSG_NEWTABLE, flags, small,
-             {fmt::format("adding table '{}'", name), "CONFIG_NF_TABLES_INET"},
+             {fmt::format("adding table '{}'", name),
+              writer.family() == NFPROTO_BRIDGE ? "CONFIG_NF_TABLES_BRIDGE" : "CONFIG_NF_TABLES_INET"},
              [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
 }
 
 void delete_table(Writer& writer, const std::string& name) {
-  const auto table = named_table(name);
+  const auto table = named_table(writer, name);
   writer.add(NFT_MSG_DELTABLE, 0, small, {fmt::format("deleting table '{}'", name), {}},
              [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
 }
@@ -297,7 +302,7 @@ void add_set(Writer& writer, const std::string& table, const nft::Set& set, std:
   if (set.data) flags |= NFT_SET_MAP;
   nftnl_set_set_str(object.get(), NFTNL_SET_TABLE, table.c_str());
   nftnl_set_set_str(object.get(), NFTNL_SET_NAME, set.name.c_str());
-  nftnl_set_set_u32(object.get(), NFTNL_SET_FAMILY, NFPROTO_INET);
+  nftnl_set_set_u32(object.get(), NFTNL_SET_FAMILY, writer.family());
   nftnl_set_set_u32(object.get(), NFTNL_SET_ID, id);
   nftnl_set_set_u32(object.get(), NFTNL_SET_FLAGS, flags);
   nftnl_set_set_u32(object.get(), NFTNL_SET_KEY_TYPE, static_cast<std::uint32_t>(set.key));
@@ -333,7 +338,7 @@ void add_chain(Writer& writer, const std::string& table, const nft::Chain& chain
 
 void add_rule(Writer& writer, const std::string& table, const std::string& chain, const nft::Rule& rule) {
   const auto object = owned(nftnl_rule_alloc(), nftnl_rule_free);
-  nftnl_rule_set_u32(object.get(), NFTNL_RULE_FAMILY, NFPROTO_INET);
+  nftnl_rule_set_u32(object.get(), NFTNL_RULE_FAMILY, writer.family());
   nftnl_rule_set_str(object.get(), NFTNL_RULE_TABLE, table.c_str());
   nftnl_rule_set_str(object.get(), NFTNL_RULE_CHAIN, chain.c_str());
   for (const nft::Expr& expr : rule.exprs)
@@ -348,31 +353,36 @@ void add_rule(Writer& writer, const std::string& table, const std::string& chain
 
 }  // namespace
 
+std::uint8_t family_of(std::string_view key) {
+  return nft::table_name_of(key).bridge ? NFPROTO_BRIDGE : NFPROTO_INET;
+}
+
 Batch encode_batch(const model::ReplaceTable& step) {
-  Writer writer;
+  Writer writer(family_of(step.name));
+  const std::string name = nft::table_name_of(step.name).name;
   writer.begin({fmt::format("replacing table '{}'", step.name), nf_tables_feature});
   if (!step.is_new) {
     // Deleting needs a table to delete: an empty one is added first, which changes nothing where there is
     // one.
-    add_table(writer, step.name, {}, NLM_F_CREATE);
-    delete_table(writer, step.name);
+    add_table(writer, name, {}, NLM_F_CREATE);
+    delete_table(writer, name);
   }
-  add_table(writer, step.name, step.table.comment, NLM_F_CREATE | NLM_F_EXCL);
+  add_table(writer, name, step.table.comment, NLM_F_CREATE | NLM_F_EXCL);
   std::uint32_t id = 0;
   for (const nft::Set& set : step.table.sets) {
-    add_set(writer, step.name, set, ++id);
-    add_elements(writer, step.name, set);
+    add_set(writer, name, set, ++id);
+    add_elements(writer, name, set);
   }
-  for (const nft::Chain& chain : step.table.chains) add_chain(writer, step.name, chain);
+  for (const nft::Chain& chain : step.table.chains) add_chain(writer, name, chain);
   for (const nft::Chain& chain : step.table.chains)
-    for (const nft::Rule& rule : chain.rules) add_rule(writer, step.name, chain.name, rule);
+    for (const nft::Rule& rule : chain.rules) add_rule(writer, name, chain.name, rule);
   return writer.end();
 }
 
 Batch encode_batch(const model::DeleteTable& step) {
-  Writer writer;
+  Writer writer(family_of(step.name));
   writer.begin({fmt::format("deleting table '{}'", step.name), nf_tables_feature});
-  delete_table(writer, step.name);
+  delete_table(writer, nft::table_name_of(step.name).name);
   return writer.end();
 }
 

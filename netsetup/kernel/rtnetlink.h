@@ -18,14 +18,23 @@ std::map<std::string, LinkStats> link_stats(NetlinkSocket& socket);
 /// CAP_NET_ADMIN over the namespace.
 std::optional<Refusal> ask_for_net_admin(NetlinkSocket& socket);
 
+/// True when the kernel can make links of that kind, "dummy" or "ifb"; loads its module where it is one.
+/// Nothing is made.
+bool has_kind(NetlinkSocket& socket, const std::string& kind);
+
+/// The link's index; 0, which the kernel gives to no link, when there is none of that name.
+int index_of(const NetlinkSocket& socket, const std::string& name);
+
 // Each takes the Error's action, and throws that Error when the kernel refuses.
 
-/// Two messages, as the kernel takes no alias at creation; when the second fails, the bridge is deleted
-/// again.
-void create_bridge(NetlinkSocket& socket, const std::string& action, const model::CreateLink& step);
+/// Two messages, as the kernel takes no alias at creation; when the second fails, the link is deleted again.
+void create_link(NetlinkSocket& socket, const std::string& action, const model::CreateLink& step);
 void set_link(NetlinkSocket& socket, const std::string& action, const model::SetLink& step);
+void rename_link(NetlinkSocket& socket, const std::string& action, const model::RenameLink& step);
 void delete_link(NetlinkSocket& socket, const std::string& action, const std::string& name);
 void add_address(NetlinkSocket& socket, const std::string& action, const model::AddAddress& step);
 void delete_address(NetlinkSocket& socket, const std::string& action, const model::DeleteAddress& step);
+void add_route(NetlinkSocket& socket, const std::string& action, const model::Route& route);
+void delete_route(NetlinkSocket& socket, const std::string& action, const model::Route& route);
 
 }  // namespace podnic::kernel::rtnetlink

@@ -14,19 +14,13 @@
 namespace podnic::kernel::rtnetlink {
 namespace {
 
+/// IFA_PROTO, since Linux 5.18; Debian 12's headers of the C library have it not.
+constexpr unsigned ifa_proto = 11;
+
 using model::AddAddress;
 using model::CreateLink;
 using model::DeleteAddress;
 using model::SetLink;
-
-// 0, which the kernel gives to no link, when there is none of that name. Any socket answers this ioctl,
-// without rtnl.
-int index_of(const NetlinkSocket& socket, const std::string& name) {
-  ifreq request{};
-  if (name.size() >= sizeof(request.ifr_name)) return 0;
-  std::memcpy(request.ifr_name, name.data(), name.size());
-  return ::ioctl(socket.fd(), SIOCGIFINDEX, &request) < 0 ? 0 : request.ifr_ifindex;
-}
 
 void put_kind(Message& message, std::string_view kind, const std::optional<model::BridgeOptions>& bridge) {
   message.nest(IFLA_LINKINFO, [&] {
@@ -34,6 +28,7 @@ void put_kind(Message& message, std::string_view kind, const std::optional<model
     if (!bridge) return;
     message.nest(IFLA_INFO_DATA, [&] {
       message.put_number<std::uint8_t>(IFLA_BR_MCAST_SNOOPING, bridge->multicast_snooping ? 1 : 0);
+      message.put_number<std::uint16_t>(IFLA_BR_GROUP_FWD_MASK, bridge->group_forward_mask);
     });
   });
 }
@@ -79,19 +74,44 @@ void require(const std::optional<Refusal>& refusal, const std::string& action) {
   if (refusal) throw refusal->error(action);
 }
 
-Message address_message(std::uint16_t type, unsigned flags, int index, const IpPrefix& prefix) {
+Message address_message(std::uint16_t type, unsigned flags, int index, const model::Address& address,
+                        bool no_dad) {
+  const IpAddress& own = address.prefix.address;
   ifaddrmsg header{};
-  header.ifa_family = prefix.address.is_v4() ? AF_INET : AF_INET6;
-  header.ifa_prefixlen = prefix.length;
+  header.ifa_family = own.is_v4() ? AF_INET : AF_INET6;
+  header.ifa_prefixlen = address.prefix.length;
+  header.ifa_scope = address.scope;
   header.ifa_index = static_cast<std::uint32_t>(index);
-  if (prefix.address.is_v6() && type == RTM_NEWADDR) header.ifa_flags = IFA_F_NODAD;
   Message message(type, flags, header);
-  message.put(IFA_LOCAL, prefix.address.bytes());
-  message.put(IFA_ADDRESS, prefix.address.bytes());
+  message.put(IFA_LOCAL, own.bytes());
+  message.put(IFA_ADDRESS, address.peer.value_or(own).bytes());
+  if (type == RTM_DELADDR) return message;
+  std::uint32_t traits = no_dad ? IFA_F_NODAD : 0;
+  if (address.no_prefix_route) traits |= IFA_F_NOPREFIXROUTE;
+  if (address.manages_temporary) traits |= IFA_F_MANAGETEMPADDR;
+  message.put_number(IFA_FLAGS, traits);
+  if (address.broadcast) message.put(IFA_BROADCAST, address.broadcast->bytes());
+  if (!address.label.empty()) message.put_text(IFA_LABEL, address.label);
+  if (address.metric != 0) message.put_number(IFA_RT_PRIORITY, address.metric);
+  if (address.protocol != 0) message.put_number(ifa_proto, address.protocol);
+  if (address.lifetime) {
+    ifa_cacheinfo cache{};
+    cache.ifa_valid = address.lifetime->valid;
+    cache.ifa_prefered = address.lifetime->preferred;
+    message.put_number(IFA_CACHEINFO, cache);
+  }
   return message;
 }
 
 }  // namespace
+
+int index_of(const NetlinkSocket& socket, const std::string& name) {
+  // Any socket answers this ioctl, without rtnl.
+  ifreq request{};
+  if (name.size() >= sizeof(request.ifr_name)) return 0;
+  std::memcpy(request.ifr_name, name.data(), name.size());
+  return ::ioctl(socket.fd(), SIOCGIFINDEX, &request) < 0 ? 0 : request.ifr_ifindex;
+}
 
 std::optional<Refusal> ask_for_net_admin(NetlinkSocket& socket) {
   // rtnetlink_rcv_msg() checks CAP_NET_ADMIN over the owner of the socket's namespace before it looks at the
@@ -102,7 +122,7 @@ std::optional<Refusal> ask_for_net_admin(NetlinkSocket& socket) {
   return refusal;
 }
 
-void create_bridge(NetlinkSocket& socket, const std::string& action, const CreateLink& step) {
+void create_link(NetlinkSocket& socket, const std::string& action, const CreateLink& step) {
   Message create(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfomsg{});
   create.put_text(IFLA_IFNAME, step.name);
   create.put(IFLA_ADDRESS, step.link.mac.bytes);
@@ -111,7 +131,7 @@ void create_bridge(NetlinkSocket& socket, const std::string& action, const Creat
     if (refusal->error_number == EEXIST)
       throw Error(action + ": a link of that name exists already", 0, ErrorKind::conflict);
     Error error = refusal->error(action);
-    if (refusal->error_number == EOPNOTSUPP)
+    if (refusal->error_number == EOPNOTSUPP && step.link.bridge)
       error.hint("The kernel has no bridges: CONFIG_BRIDGE (module bridge).");
     throw error;
   }
@@ -127,13 +147,37 @@ void create_bridge(NetlinkSocket& socket, const std::string& action, const Creat
   }
 }
 
+bool has_kind(NetlinkSocket& socket, const std::string& kind) {
+  // The kind is looked up, and then asked whether the address will do: a group address never does
+  // (dummy_validate(), ifb_validate()).
+  constexpr MacAddress group{{1, 0, 0x5e, 0, 0, 0}};
+  Message create(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfomsg{});
+  create.put(IFLA_ADDRESS, group.bytes);
+  put_kind(create, kind, std::nullopt);
+  const auto refusal = socket.request(create);
+  return refusal && refusal->error_number == EADDRNOTAVAIL;
+}
+
 void set_link(NetlinkSocket& socket, const std::string& action, const SetLink& step) {
   // do_setlink() brings a link up before it looks at master and address generation mode: up is a message of
   // its own.
-  const bool only_up = step == SetLink{.name = step.name, .up = true};
-  if (!only_up) {
+  SetLink rest = step;
+  rest.port.reset();
+  const bool only_later =
+      rest == SetLink{.name = step.name} || rest == SetLink{.name = step.name, .up = true};
+  if (!only_later) {
     Message message = attributes_message(socket, action, step);
     require(socket.request(message), action);
+  }
+  // __rtnl_newlink() looks for the options' owner, the bridge, before it sets the master.
+  if (step.port) {
+    Message port = change_of(step.name);
+    port.nest(IFLA_LINKINFO, [&] {
+      port.put_text(IFLA_INFO_SLAVE_KIND, "bridge");
+      port.nest(IFLA_INFO_SLAVE_DATA,
+                [&] { port.put_number<std::uint8_t>(IFLA_BRPORT_LEARNING, step.port->learning ? 1 : 0); });
+    });
+    require(socket.request(port), action);
   }
   if (step.up == true) {
     ifinfomsg up{};
@@ -150,17 +194,35 @@ void delete_link(NetlinkSocket& socket, const std::string& action, const std::st
   if (refusal && refusal->error_number != ENODEV) throw refusal->error(action);
 }
 
+void rename_link(NetlinkSocket& socket, const std::string& action, const model::RenameLink& step) {
+  ifinfomsg header{};
+  header.ifi_index = index_of(socket, step.name);
+  if (header.ifi_index == 0) throw Error(action, ENODEV);
+  Message message(RTM_NEWLINK, 0, header);
+  message.put_text(IFLA_IFNAME, step.to);
+  const auto refusal = socket.request(message);
+  if (!refusal) return;
+  if (refusal->error_number == EEXIST)
+    throw Error(action + ": a link of that name exists already", 0, ErrorKind::conflict);
+  throw refusal->error(action);
+}
+
 void add_address(NetlinkSocket& socket, const std::string& action, const AddAddress& step) {
   const int index = index_of(socket, step.link);
   if (index == 0) throw Error(action, ENODEV);
-  Message message = address_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index, step.address);
+  const bool is_v6 = step.address.prefix.address.is_v6();
+  Message message = address_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index, step.address, is_v6);
   require(socket.request(message), action);
+  if (!is_v6 || step.address.no_dad) return;
+  // inet6_addr_modify() takes the flag away and does not begin the detection.
+  Message plain = address_message(RTM_NEWADDR, NLM_F_REPLACE, index, step.address, false);
+  require(socket.request(plain), action);
 }
 
 void delete_address(NetlinkSocket& socket, const std::string& action, const DeleteAddress& step) {
   const int index = index_of(socket, step.link);
   if (index == 0) return;
-  Message message = address_message(RTM_DELADDR, 0, index, step.address);
+  Message message = address_message(RTM_DELADDR, 0, index, step.address, false);
   const auto refusal = socket.request(message);
   if (refusal && refusal->error_number != EADDRNOTAVAIL && refusal->error_number != ENODEV)
     throw refusal->error(action);

@@ -48,6 +48,12 @@ std::vector<Drift> drifts(const NetState& observed, const NetState& wanted, cons
 /// keys.
 std::string link_of_sysctl(const std::string& key);
 
+/// The key of the same sysctl of another link.
+std::string sysctl_of_link(const std::string& key, const std::string& link);
+
+/// The route that the kernel makes for an address by itself when its link is up.
+std::optional<Route> prefix_route(const std::string& link, const Address& address);
+
 /// The state after the step, as far as `state` shows it.
 NetState simulate(NetState state, const Step& step);
 

@@ -38,17 +38,35 @@ struct Planner {
     plan.push_back(std::move(step));
   }
 
+  [[nodiscard]] bool is_ours(const Link& link) const { return link.alias == ownership.tag; }
+
+  /// The link that is wanted under that name, when it has it already.
+  [[nodiscard]] const Link* find_in_place(const std::string& name, const Link& link) const {
+    const Link* found = find_link(now, name);
+    return found != nullptr && owns(ownership, name, *found) == is_ours(link) ? found : nullptr;
+  }
+
+  /// True while somebody else's link, which has to be renamed, still has the name.
+  [[nodiscard]] bool is_given_up(const std::string& name) const {
+    return std::ranges::any_of(wanted.links, [&](const auto& other) {
+      return other.second && !is_ours(*other.second) && other.second->former_name == name &&
+             find_link(now, other.first) == nullptr;
+    });
+  }
+
   void delete_links() {
     // Reverse order of names, so that taps go before the bridge that they are ports of.
     for (const auto& [name, link] : std::views::reverse(wanted.links)) {
       const Link* found = find_link(now, name);
       if (found == nullptr) continue;
       const bool ours = owns(ownership, name, *found);
-      if (!link) {
+      if (!link || !is_ours(*link)) {
+        // What is ours also goes where somebody else's link is to have its name back.
         if (ours) emit(DeleteLink{name});
-      } else if (link->alias == ownership.tag) {
-        if (!ours) throw_taken("link", name, "alias", found->alias);
+      } else if (ours) {
         if (!can_become(*found, *link)) emit(DeleteLink{name});
+      } else if (!is_given_up(name)) {
+        throw_taken("link", name, "alias", found->alias);
       }
     }
   }
@@ -60,7 +78,8 @@ struct Planner {
       const bool present = found != now.tables.end() && found->second;
       if (present) {
         if (found->second->comment != ownership.tag) {
-          throw_taken("nftables table inet", name, "comment", found->second->comment);
+          throw_taken(fmt::format("nftables table {}", nft::table_name_of(name).family()),
+                      nft::table_name_of(name).name, "comment", found->second->comment);
         }
         if (found->second == table) continue;
       }
@@ -70,7 +89,77 @@ struct Planner {
 
   void create_links() {
     for (const auto& [name, link] : wanted.links) {
-      if (link && find_link(now, name) == nullptr) emit(CreateLink{name, *link});
+      if (!link || !is_ours(*link) || find_in_place(name, *link) != nullptr) continue;
+      const std::string& first_name = link->former_name.empty() ? name : link->former_name;
+      if (const Link* found = find_link(now, first_name)) {
+        if (!owns(ownership, first_name, *found)) throw_taken("link", first_name, "alias", found->alias);
+        if (can_become(*found, *link)) continue;
+        emit(DeleteLink{first_name});
+      }
+      emit(CreateLink{first_name, *link});
+    }
+  }
+
+  void delete_routes() {
+    // Those by a gateway first: they lean on the others.
+    for (const bool by_gateway : {true, false}) {
+      for (const Route& route : wanted.no_routes) {
+        if (leans(route) == by_gateway && std::ranges::find(now.routes, route) != now.routes.end())
+          emit(DeleteRoute{route});
+      }
+    }
+  }
+
+  void add_routes() {
+    for (const bool by_gateway : {false, true}) {
+      for (const Route& route : wanted.routes) {
+        if (leans(route) != by_gateway || route.from_router_advertisement() || !has_its_links(route))
+          continue;
+        if (std::ranges::find(now.routes, route) == now.routes.end()) emit(AddRoute{route});
+      }
+    }
+  }
+
+  static bool leans(const Route& route) { return route.gateway || !route.hops.empty(); }
+
+  /// A NIC that has gone took its routes along.
+  [[nodiscard]] bool has_its_links(const Route& route) const {
+    const auto is_there = [&](const std::string& link) {
+      return link.empty() || find_link(now, link) != nullptr;
+    };
+    return is_there(route.link) && std::ranges::all_of(route.hops, is_there, &NextHop::link);
+  }
+
+  void delete_addresses() {
+    for (const auto& [name, link] : wanted.links) {
+      if (!link) continue;
+      std::string at = name;
+      const Link* found = find_in_place(name, *link);
+      if (found == nullptr && !is_ours(*link) && !link->former_name.empty()) {
+        at = link->former_name;
+        found = find_in_place(at, *link);
+      }
+      if (found == nullptr) continue;
+      // Backwards: with the primary address of a subnet its secondary ones would go as well.
+      const std::vector<Address> addresses = found->addresses;
+      for (const Address& address : std::views::reverse(addresses)) {
+        if (!has(link->addresses, address)) emit(DeleteAddress{at, address});
+      }
+    }
+  }
+
+  static bool has(const std::vector<Address>& addresses, const Address& address) {
+    return std::ranges::any_of(addresses, [&](const Address& other) { return same(other, address); });
+  }
+
+  void rename_links(bool ours) {
+    for (const auto& [name, link] : wanted.links) {
+      if (!link || is_ours(*link) != ours || link->former_name.empty() || find_link(now, name) != nullptr)
+        continue;
+      const Link* found = find_in_place(link->former_name, *link);
+      if (found == nullptr) continue;
+      if (found->up) emit(SetLink{.name = link->former_name, .up = false});
+      emit(RenameLink{link->former_name, name});
     }
   }
 
@@ -98,30 +187,52 @@ struct Planner {
   void set_links() {
     for (const auto& [name, link] : wanted.links) {
       if (!link) continue;
-      const Link* found = find_link(now, name);
+      const Link* found = find_in_place(name, *link);
       if (found == nullptr) continue;
+      // Not every driver takes another MAC address while it is up.
+      if (found->mac != link->mac && found->up && !is_ours(*link)) {
+        emit(SetLink{.name = name, .up = false});
+        found = find_link(now, name);
+      }
       SetLink change{.name = name};
       if (found->mac != link->mac) change.mac = link->mac;
       if (found->mtu != link->mtu) change.mtu = link->mtu;
       if (found->master != link->master) change.master = link->master;
       if (found->alias != link->alias) change.alias = link->alias;
-      if (found->ipv6_link_local != link->ipv6_link_local) change.ipv6_link_local = link->ipv6_link_local;
+      const bool makes_link_local = link->ipv6_link_local && !gets_its_addresses_from_us(*found, *link);
+      if (found->ipv6_link_local != makes_link_local) change.ipv6_link_local = makes_link_local;
       if (found->bridge != link->bridge) change.bridge = link->bridge;
+      const bool is_new_port = change.master.has_value() && link->port != PortOptions{};
+      if (link->port && (is_new_port || (!change.master && found->port != link->port)))
+        change.port = link->port;
       if (found->up != link->up) change.up = link->up;
       if (change != SetLink{.name = name}) emit(change);
     }
   }
 
-  void set_addresses() {
+  /// A link that comes up makes itself a link-local address, later and with duplicate address detection.
+  /// Where it is to have the one that it had it must not.
+  static bool gets_its_addresses_from_us(const Link& found, const Link& wanted) {
+    return std::ranges::any_of(wanted.addresses, [&](const Address& address) {
+      return address.prefix.address.is_v6() && address.prefix.address.is_link_local() && !address.no_dad &&
+             !has(found.addresses, address);
+    });
+  }
+
+  void allow_link_local() {
+    for (const auto& [name, link] : wanted.links) {
+      if (!link || !link->ipv6_link_local) continue;
+      const Link* found = find_in_place(name, *link);
+      if (found != nullptr && !found->ipv6_link_local) emit(SetLink{.name = name, .ipv6_link_local = true});
+    }
+  }
+
+  void add_addresses() {
     for (const auto& [name, link] : wanted.links) {
       if (!link) continue;
-      const Link* found = find_link(now, name);
-      const std::vector<IpPrefix> before = found == nullptr ? std::vector<IpPrefix>{} : found->addresses;
-      for (const IpPrefix& address : before) {
-        if (!std::ranges::binary_search(link->addresses, address)) emit(DeleteAddress{name, address});
-      }
-      for (const IpPrefix& address : link->addresses) {
-        if (!std::ranges::binary_search(before, address)) emit(AddAddress{name, address});
+      for (const Address& address : link->addresses) {
+        const Link* found = find_in_place(name, *link);
+        if (found != nullptr && !has(found->addresses, address)) emit(AddAddress{name, address});
       }
     }
   }
@@ -155,14 +266,28 @@ std::string link_of_sysctl(const std::string& key) {
   return {};
 }
 
+std::string sysctl_of_link(const std::string& key, const std::string& link) {
+  const std::string other = link_of_sysctl(key);
+  if (other.empty()) return key;
+  std::string moved = key;
+  return moved.replace(moved.find("/conf/") + 6, other.size(), link);
+}
+
 Plan diff(const NetState& observed, const NetState& wanted, const Ownership& ownership) {
   Planner planner{observed, wanted, ownership, {}};
   planner.delete_links();
   planner.replace_tables();
   planner.create_links();
+  planner.delete_routes();
+  planner.delete_addresses();
+  planner.rename_links(false);
+  planner.rename_links(true);
   planner.set_sysctls();
   planner.set_links();
-  planner.set_addresses();
+  planner.add_addresses();
+  planner.allow_link_local();
+  planner.delete_routes();
+  planner.add_routes();
   planner.delete_tables();
   return std::move(planner.plan);
 }

@@ -48,17 +48,21 @@ struct Collector {
     if (wanted.bridge && found.bridge) {
       compare(what("multicast snooping"), on_off(wanted.bridge->multicast_snooping),
               on_off(found.bridge->multicast_snooping));
+      compare(what("group_fwd_mask"), std::to_string(wanted.bridge->group_forward_mask),
+              std::to_string(found.bridge->group_forward_mask));
     }
     if (wanted.tap && found.tap) compare(what("tap options"), text_of(*wanted.tap), text_of(*found.tap));
-    for (const IpPrefix& address : wanted.addresses) {
-      if (!std::ranges::binary_search(found.addresses, address)) {
-        drifts.push_back({what("address"), address.to_string(), std::string(absent)});
-      }
+    if (wanted.port && found.port) {
+      compare(what("learning"), on_off(wanted.port->learning), on_off(found.port->learning));
     }
-    for (const IpPrefix& address : found.addresses) {
-      if (!std::ranges::binary_search(wanted.addresses, address)) {
-        drifts.push_back({what("address"), std::string(absent), address.to_string()});
-      }
+    const auto has = [](const Link& link, const Address& address) {
+      return std::ranges::any_of(link.addresses, [&](const Address& other) { return same(other, address); });
+    };
+    for (const Address& address : wanted.addresses) {
+      if (!has(found, address)) drifts.push_back({what("address"), to_string(address), std::string(absent)});
+    }
+    for (const Address& address : found.addresses) {
+      if (!has(wanted, address)) drifts.push_back({what("address"), std::string(absent), to_string(address)});
     }
   }
 
@@ -150,6 +154,20 @@ std::vector<Drift> drifts(const NetState& observed, const NetState& wanted, cons
       all.drifts.push_back({fmt::format("link '{}'", name), std::string(absent), found->kind});
     }
   }
+  const auto has_route = [&](const Route& route) {
+    return std::ranges::find(observed.routes, route) != observed.routes.end();
+  };
+  const auto has_links = [&](const Route& route) {
+    return (route.link.empty() || find_link(observed, route.link) != nullptr) &&
+           std::ranges::all_of(route.hops, [&](const NextHop& hop) { return find_link(observed, hop.link); });
+  };
+  for (const Route& route : wanted.routes) {
+    if (!route.from_router_advertisement() && has_links(route) && !has_route(route))
+      all.drifts.push_back({"route", to_string(route), std::string(absent)});
+  }
+  for (const Route& route : wanted.no_routes) {
+    if (has_route(route)) all.drifts.push_back({"route", std::string(absent), to_string(route)});
+  }
   for (const auto& [key, value] : wanted.sysctls) {
     const auto found = observed.sysctls.find(key);
     const bool present = found != observed.sysctls.end() && found->second;
@@ -163,9 +181,13 @@ std::vector<Drift> drifts(const NetState& observed, const NetState& wanted, cons
     if (table && present) {
       all.table(name, *table, *found->second);
     } else if (table) {
-      all.drifts.push_back({fmt::format("table inet '{}'", name), "present", std::string(absent)});
+      all.drifts.push_back(
+          {fmt::format("table {} '{}'", nft::table_name_of(name).family(), nft::table_name_of(name).name),
+           "present", std::string(absent)});
     } else if (present && found->second->comment == ownership.tag) {
-      all.drifts.push_back({fmt::format("table inet '{}'", name), std::string(absent), "present"});
+      all.drifts.push_back(
+          {fmt::format("table {} '{}'", nft::table_name_of(name).family(), nft::table_name_of(name).name),
+           std::string(absent), "present"});
     }
   }
   return std::move(all.drifts);

@@ -149,8 +149,19 @@ std::uint32_t capacity_of(const Set& set) {
   return set.interval ? 0 : static_cast<std::uint32_t>(2 * set.elements.size());
 }
 
-std::string render(std::string_view name, const Table& table) {
-  std::string out = fmt::format("table inet {} {{\n", name);
+TableName table_name_of(std::string_view key) {
+  constexpr std::string_view bridge = "bridge ";
+  if (key.starts_with(bridge)) return {.bridge = true, .name = std::string(key.substr(bridge.size()))};
+  return {.bridge = false, .name = std::string(key)};
+}
+
+std::string key_of(const TableName& name) {
+  return name.bridge ? "bridge " + name.name : name.name;
+}
+
+std::string render(std::string_view key, const Table& table) {
+  const TableName name = table_name_of(key);
+  std::string out = fmt::format("table {} {} {{\n", name.family(), name.name);
   if (!table.comment.empty()) out += fmt::format("\tcomment \"{}\"\n", table.comment);
   for (const Set& set : table.sets) render_set(out, set);
   for (const Chain& chain : table.chains) render_chain(out, chain);

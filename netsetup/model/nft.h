@@ -168,7 +168,16 @@ struct Set {
 /// which are trees, and empty ones.
 std::uint32_t capacity_of(const Set& set);
 
-/// A table of family inet.
+/// The name of a table as a NetState has it: alone it is one of family inet, "bridge NAME" is one of family
+/// bridge.
+struct TableName {
+  bool bridge = false;
+  std::string name;
+  [[nodiscard]] std::string_view family() const { return bridge ? "bridge" : "inet"; }
+};
+TableName table_name_of(std::string_view key);
+std::string key_of(const TableName& name);
+
 struct Table {
   std::string comment;        ///< the owner's tag
   std::vector<Set> sets;      ///< by name
@@ -177,7 +186,7 @@ struct Table {
 };
 
 /// The table as `nft -f` reads it, without "add" or "delete" around it.
-std::string render(std::string_view name, const Table& table);
+std::string render(std::string_view key, const Table& table);
 /// One-line descriptions for error and drift messages. A rule without text is shown by its expressions.
 std::string to_string(const Expr& expr);
 std::string to_string(const Rule& rule);
@@ -200,6 +209,7 @@ Fragment iifname_is_not(std::string_view name);
 Fragment oifname(std::string_view name);
 Fragment oifname_is_not(std::string_view name);
 Fragment family_is(Family family);
+Fragment is_arp();                                               ///< family bridge
 Fragment protocol_is(std::uint8_t protocol);                     ///< IPPROTO_TCP, _UDP or _SCTP
 Fragment proto_dport_in(std::string_view set);                   ///< of DataType::proto_service
 Fragment dport_in(std::uint8_t protocol, std::string_view set);  ///< matches the protocol too
@@ -210,6 +220,10 @@ Fragment saddr_within(const IpPrefix& prefix);
 Fragment daddr_within(const IpPrefix& prefix);
 Fragment daddr_in(Family family, std::string_view set);
 Fragment dport(std::uint8_t protocol, std::uint16_t port);  ///< matches the protocol too
+/// Of family bridge, where nothing else says which protocol a frame carries.
+Fragment source_port_is(Family family, std::uint8_t protocol, std::uint16_t port);
+Fragment destination_port_is(Family family, std::uint8_t protocol, std::uint16_t port);
+Fragment icmpv6_type_is(std::uint8_t type);
 Fragment state_is_new();
 Fragment state_is_invalid();   ///< conntrack can make nothing of it; NAT passes it over
 Fragment has_no_connection();  ///< the same, or it was not asked at all

@@ -5,6 +5,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_tables.h>
+#include <net/ethernet.h>
 
 #include <algorithm>
 #include <bit>
@@ -24,6 +25,7 @@ constexpr std::uint32_t ip_destination = 16;
 constexpr std::uint32_t ip6_source = 8;
 constexpr std::uint32_t ip6_destination = 24;
 // TCP, UDP and SCTP all have the destination port there.
+constexpr std::uint32_t source_port = 0;
 constexpr std::uint32_t destination_port = 2;
 
 Value byte_value(std::uint8_t byte) {
@@ -98,6 +100,24 @@ Fragment address_within(const IpPrefix& prefix, bool source) {
 
 Fragment verdict(std::int32_t code, std::string_view chain, std::string text) {
   return {{Verdict{code, std::string(chain)}}, std::move(text)};
+}
+
+/// NFT_META_PROTOCOL: the EtherType, as in the frame.
+Fragment ethertype_is(std::uint16_t type, const std::string& name) {
+  return {{Meta{NFT_META_PROTOCOL, reg1}, Cmp{NFT_CMP_EQ, reg1, value_of_port(type)}},
+          "meta protocol " + name};
+}
+
+Fragment frame_of(Family family) {
+  return family == Family::v4 ? ethertype_is(ETHERTYPE_IP, "ip") : ethertype_is(ETHERTYPE_IPV6, "ip6");
+}
+
+Fragment bridged_port(Family family, std::uint8_t protocol, std::uint32_t offset, const std::string& word,
+                      std::uint16_t port) {
+  return frame_of(family) + silently(protocol_is(protocol)) +
+         Fragment{{Payload{NFT_PAYLOAD_TRANSPORT_HEADER, offset, 2, reg1},
+                   Cmp{NFT_CMP_EQ, reg1, value_of_port(port)}},
+                  std::string(protocol_name(protocol)) + word + std::to_string(port)};
 }
 
 std::uint32_t nf_family(Family family) {
@@ -208,6 +228,26 @@ Fragment dport(std::uint8_t protocol, std::uint16_t port) {
          Fragment{{Payload{NFT_PAYLOAD_TRANSPORT_HEADER, destination_port, 2, reg1},
                    Cmp{NFT_CMP_EQ, reg1, value_of_port(port)}},
                   std::string(protocol_name(protocol)) + " dport " + std::to_string(port)};
+}
+
+Fragment is_arp() {
+  return ethertype_is(ETHERTYPE_ARP, "arp");
+}
+
+Fragment source_port_is(Family family, std::uint8_t protocol, std::uint16_t port) {
+  return bridged_port(family, protocol, source_port, " sport ", port);
+}
+
+Fragment destination_port_is(Family family, std::uint8_t protocol, std::uint16_t port) {
+  return bridged_port(family, protocol, destination_port, " dport ", port);
+}
+
+Fragment icmpv6_type_is(std::uint8_t type) {
+  return frame_of(Family::v6) +
+         Fragment{
+             {Meta{NFT_META_L4PROTO, reg1}, Cmp{NFT_CMP_EQ, reg1, byte_value(IPPROTO_ICMPV6)},
+              Payload{NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, reg1}, Cmp{NFT_CMP_EQ, reg1, byte_value(type)}},
+             "icmpv6 type " + std::to_string(type)};
 }
 
 Fragment state_is_new() {

@@ -6,18 +6,19 @@
 namespace podnic::model {
 namespace {
 
-/// Safe in a POSIX shell; plain words stay plain.
-std::string quoted(const std::string& word) {
-  constexpr std::string_view plain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/-@%+,=";
-  if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
-  std::string out = "'";
-  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
 std::string_view noun(const Link& link) {
   return link.tap ? "tap" : link.bridge ? "bridge" : "link";
+}
+
+/// "inet 'podnic-eth0'"
+std::string table_text(const std::string& key) {
+  const nft::TableName name = nft::table_name_of(key);
+  return fmt::format("{} '{}'", name.family(), name.name);
+}
+
+std::string bridge_words(const BridgeOptions& options) {
+  return fmt::format(" mcast_snooping {} group_fwd_mask {}", options.multicast_snooping ? 1 : 0,
+                     options.group_forward_mask);
 }
 
 struct Describe {
@@ -35,25 +36,37 @@ struct Describe {
     if (step.master) add(step.master->empty() ? "no master" : "master '" + *step.master + "'");
     if (step.alias) add("alias '" + *step.alias + "'");
     if (step.ipv6_link_local) add(*step.ipv6_link_local ? "addr_gen_mode eui64" : "addr_gen_mode none");
-    if (step.bridge)
+    if (step.bridge) {
       add(step.bridge->multicast_snooping ? "multicast snooping on" : "multicast snooping off");
+      add(fmt::format("group_fwd_mask {}", step.bridge->group_forward_mask));
+    }
+    if (step.port) add(step.port->learning ? "learning on" : "learning off");
     if (step.up) add(*step.up ? "up" : "down");
     return fmt::format("setting {} on link '{}'", changes, step.name);
   }
+  std::string operator()(const RenameLink& step) const {
+    return fmt::format("renaming link '{}' to '{}'", step.name, step.to);
+  }
   std::string operator()(const AddAddress& step) const {
-    return fmt::format("adding address {} to link '{}'", step.address.to_string(), step.link);
+    return fmt::format("adding address {} to link '{}'", to_string(step.address), step.link);
   }
   std::string operator()(const DeleteAddress& step) const {
-    return fmt::format("removing address {} from link '{}'", step.address.to_string(), step.link);
+    return fmt::format("removing address {} from link '{}'", step.address.prefix.to_string(), step.link);
+  }
+  std::string operator()(const AddRoute& step) const {
+    return fmt::format("adding route {}", to_string(step.route));
+  }
+  std::string operator()(const DeleteRoute& step) const {
+    return fmt::format("removing route {}", to_string(step.route));
   }
   std::string operator()(const SetSysctl& step) const {
     return fmt::format("setting sysctl {} to {}", step.key, step.value);
   }
   std::string operator()(const ReplaceTable& step) const {
-    return fmt::format("writing nftables table inet '{}'", step.name);
+    return fmt::format("writing nftables table {}", table_text(step.name));
   }
   std::string operator()(const DeleteTable& step) const {
-    return fmt::format("deleting nftables table inet '{}'", step.name);
+    return fmt::format("deleting nftables table {}", table_text(step.name));
   }
 };
 
@@ -73,7 +86,7 @@ struct Commands {
       lines.push_back(add);
     } else {
       std::string add = fmt::format("ip link add name {} type {}", name, quoted(link.kind));
-      if (link.bridge) add += fmt::format(" mcast_snooping {}", link.bridge->multicast_snooping ? 1 : 0);
+      if (link.bridge) add += bridge_words(*link.bridge);
       lines.push_back(add);
     }
     lines.push_back(fmt::format("ip link set dev {} address {} mtu {} alias {}{}", name, link.mac.to_string(),
@@ -94,28 +107,48 @@ struct Commands {
     if (step.up) command += *step.up ? " up" : " down";
     Lines lines{command};
     if (step.bridge) {
-      lines.push_back(fmt::format("ip link set dev {} type bridge mcast_snooping {}", quoted(step.name),
-                                  step.bridge->multicast_snooping ? 1 : 0));
+      lines.push_back(
+          fmt::format("ip link set dev {} type bridge{}", quoted(step.name), bridge_words(*step.bridge)));
+    }
+    if (step.port) {
+      lines.push_back(fmt::format("ip link set dev {} type bridge_slave learning {}", quoted(step.name),
+                                  step.port->learning ? "on" : "off"));
     }
     return lines;
   }
+  Lines operator()(const RenameLink& step) const {
+    return {fmt::format("ip link set dev {} name {}", quoted(step.name), quoted(step.to))};
+  }
   Lines operator()(const AddAddress& step) const {
-    return {fmt::format("ip address add {} dev {}{}", step.address.to_string(), quoted(step.link),
-                        step.address.family() == Family::v6 ? " nodad" : "")};
+    const std::string text = to_string(step.address);
+    const bool is_v6 = step.address.prefix.address.is_v6();
+    Lines lines{fmt::format("ip address add {} dev {}{}", text, quoted(step.link), is_v6 ? " nodad" : "")};
+    if (is_v6 && !step.address.no_dad)
+      lines.push_back(fmt::format("ip address replace {} dev {}", text, quoted(step.link)));
+    return lines;
   }
   Lines operator()(const DeleteAddress& step) const {
-    return {fmt::format("ip address delete {} dev {}", step.address.to_string(), quoted(step.link))};
+    const Address& address = step.address;
+    const std::string peer =
+        address.peer ? fmt::format(" peer {}/{}", address.peer->to_string(), address.prefix.length) : "";
+    return {fmt::format("ip address delete {}{} dev {}",
+                        address.peer ? address.prefix.address.to_string() : address.prefix.to_string(), peer,
+                        quoted(step.link))};
   }
+  Lines operator()(const AddRoute& step) const { return {"ip route append " + to_string(step.route)}; }
+  Lines operator()(const DeleteRoute& step) const { return {"ip route delete " + to_string(step.route)}; }
   Lines operator()(const SetSysctl& step) const {
     return {fmt::format("sysctl -w {}", quoted(step.key + "=" + step.value))};
   }
   Lines operator()(const ReplaceTable& step) const {
+    const auto name = nft::table_name_of(step.name);
     const std::string clear =
-        step.is_new ? "" : fmt::format("add table inet {0}\ndelete table inet {0}\n", step.name);
+        step.is_new ? "" : fmt::format("add table {0} {1}\ndelete table {0} {1}\n", name.family(), name.name);
     return {fmt::format("nft -f - <<'END'\n{}{}END", clear, nft::render(step.name, step.table))};
   }
   Lines operator()(const DeleteTable& step) const {
-    return {fmt::format("nft delete table inet {}", step.name)};
+    const auto name = nft::table_name_of(step.name);
+    return {fmt::format("nft delete table {} {}", name.family(), name.name)};
   }
 };
 

@@ -12,7 +12,7 @@ Link& present(NetState& state, const std::string& name) {
 }
 
 void drop_ipv6_addresses(Link& link) {
-  std::erase_if(link.addresses, [](const IpPrefix& prefix) { return prefix.family() == Family::v6; });
+  std::erase_if(link.addresses, [](const Address& address) { return address.prefix.family() == Family::v6; });
 }
 
 struct Simulator {
@@ -22,6 +22,8 @@ struct Simulator {
     Link link = step.link;
     link.up = false;
     link.master.clear();
+    link.port.reset();
+    link.former_name.clear();
     link.addresses.clear();
     state.links[step.name] = std::move(link);
   }
@@ -30,36 +32,89 @@ struct Simulator {
     const auto found = state.links.find(step.name);
     if (found != state.links.end()) found->second.reset();
     for (auto& [name, link] : state.links) {
-      if (link && link->master == step.name) link->master.clear();
+      if (link && link->master == step.name) set_master(*link, {});
     }
     for (auto& [key, value] : state.sysctls) {
       if (link_of_sysctl(key) == step.name) value.reset();
     }
+    drop_routes(step.name);
   }
 
   void operator()(const SetLink& step) const {
     Link& link = present(state, step.name);
     if (step.mac) link.mac = *step.mac;
     if (step.mtu) link.mtu = *step.mtu;
-    if (step.master) link.master = *step.master;
+    if (step.master) set_master(link, *step.master);
     if (step.alias) link.alias = *step.alias;
     if (step.ipv6_link_local) link.ipv6_link_local = *step.ipv6_link_local;
     if (step.bridge) link.bridge = step.bridge;
+    if (step.port) link.port = step.port;
     if (step.up) link.up = *step.up;
     // addrconf_ifdown(): a link that goes down loses its IPv6 addresses (keep_addr_on_down is off by
-    // default).
-    if (step.up == false) drop_ipv6_addresses(link);
+    // default), fib_sync_down_dev(): and its routes.
+    if (step.up == false) {
+      drop_ipv6_addresses(link);
+      drop_routes(step.name);
+    }
+    if (step.up == true) {
+      for (const Address& address : link.addresses) add_prefix_route(step.name, address);
+    }
+  }
+
+  void operator()(const RenameLink& step) const {
+    const auto found = state.links.find(step.name);
+    if (found == state.links.end() || !found->second) return;
+    state.links[step.to] = std::move(found->second);
+    found->second.reset();
+    for (auto& [name, link] : state.links) {
+      if (link && link->master == step.name) link->master = step.to;
+    }
+    // The files move along; what they hold under the new name has been the link's all the time.
+    for (auto& [key, value] : state.sysctls) {
+      if (link_of_sysctl(key) != step.name || !value) continue;
+      const auto moved = state.sysctls.find(sysctl_of_link(key, step.to));
+      if (moved != state.sysctls.end()) moved->second = value;
+      value.reset();
+    }
+    for (Route& route : state.routes) {
+      if (route.link == step.name) route.link = step.to;
+      for (NextHop& hop : route.hops) {
+        if (hop.link == step.name) hop.link = step.to;
+      }
+    }
   }
 
   void operator()(const AddAddress& step) const {
-    std::vector<IpPrefix>& addresses = present(state, step.link).addresses;
-    const auto at = std::ranges::lower_bound(addresses, step.address);
-    if (at == addresses.end() || *at != step.address) addresses.insert(at, step.address);
+    Link& link = present(state, step.link);
+    std::erase_if(link.addresses,
+                  [&](const Address& address) { return address.prefix == step.address.prefix; });
+    // IPv4 comes first.
+    const bool is_v4 = step.address.prefix.address.is_v4();
+    const auto at = is_v4 ? std::ranges::find_if(
+                                link.addresses, [](const Address& one) { return one.prefix.address.is_v6(); })
+                          : link.addresses.end();
+    link.addresses.insert(at, step.address);
+    if (link.up) add_prefix_route(step.link, step.address);
   }
 
   void operator()(const DeleteAddress& step) const {
-    std::erase(present(state, step.link).addresses, step.address);
+    Link& link = present(state, step.link);
+    std::erase_if(link.addresses,
+                  [&](const Address& address) { return address.prefix == step.address.prefix; });
+    const std::optional<Route> route = prefix_route(step.link, step.address);
+    if (!route) return;
+    const bool has_another = std::ranges::any_of(link.addresses, [&](const Address& address) {
+      const std::optional<Route> other = prefix_route(step.link, address);
+      return other && other->destination == route->destination;
+    });
+    if (!has_another) std::erase(state.routes, *route);
   }
+
+  void operator()(const AddRoute& step) const {
+    if (std::ranges::find(state.routes, step.route) == state.routes.end()) state.routes.push_back(step.route);
+  }
+
+  void operator()(const DeleteRoute& step) const { std::erase(state.routes, step.route); }
 
   void operator()(const SetSysctl& step) const {
     state.sysctls[step.key] = step.value;
@@ -82,9 +137,48 @@ struct Simulator {
     const auto found = state.tables.find(step.name);
     if (found != state.tables.end()) found->second.reset();
   }
+
+ private:
+  /// A port has the kernel's settings until it is given others.
+  static void set_master(Link& link, const std::string& master) {
+    if (link.master == master) return;
+    link.master = master;
+    link.port = master.empty() ? std::nullopt : std::optional(PortOptions{});
+  }
+
+  void drop_routes(const std::string& link) const {
+    std::erase_if(state.routes, [&](const Route& route) { return route.goes_by(link); });
+  }
+
+  void add_prefix_route(const std::string& link, const Address& address) const {
+    const std::optional<Route> route = prefix_route(link, address);
+    const auto is_there = [&](const Route& other) {
+      return other.destination == route->destination && other.link == link &&
+             other.protocol == route_by_kernel;
+    };
+    if (route && std::ranges::none_of(state.routes, is_there)) state.routes.push_back(*route);
+  }
 };
 
 }  // namespace
+
+std::optional<Route> prefix_route(const std::string& link, const Address& address) {
+  const IpPrefix& prefix = address.prefix;
+  const IpPrefix destination{
+      address.peer ? IpPrefix{*address.peer, prefix.length}.network() : prefix.network(), prefix.length};
+  if (address.no_prefix_route) return std::nullopt;
+  Route route{
+      .destination = destination, .link = link, .metric = address.metric, .protocol = route_by_kernel};
+  if (prefix.address.is_v4()) {
+    // fib_add_ifaddr(): an address alone is reached by the table "local".
+    if (prefix.length == 32 && !address.peer) return std::nullopt;
+    route.scope = link_scope;
+    route.source = prefix.address;
+  } else if (route.metric == 0) {
+    route.metric = ipv6_prefix_metric;
+  }
+  return route;
+}
 
 NetState simulate(NetState state, const Step& step) {
   std::visit(Simulator{state}, step);

@@ -22,7 +22,7 @@ struct DeleteLink {
   std::string name;
   friend bool operator==(const DeleteLink&, const DeleteLink&) = default;
 };
-/// Changes what has a value, in one message.
+/// Changes what has a value, in one message; port options and up follow in others.
 struct SetLink {
   std::string name;
   std::optional<MacAddress> mac;
@@ -31,18 +31,34 @@ struct SetLink {
   std::optional<std::string> alias;
   std::optional<bool> ipv6_link_local;
   std::optional<BridgeOptions> bridge;
+  std::optional<PortOptions> port;  ///< of the bridge that is its master, or becomes it by this
   std::optional<bool> up;
   friend bool operator==(const SetLink&, const SetLink&) = default;
 };
+/// The link must be down.
+struct RenameLink {
+  std::string name;
+  std::string to;
+  friend bool operator==(const RenameLink&, const RenameLink&) = default;
+};
+/// An IPv6 address is of use at once: duplicate address detection is never done for it.
 struct AddAddress {
   std::string link;
-  IpPrefix address;  ///< IPv6: without duplicate address detection
+  Address address;
   friend bool operator==(const AddAddress&, const AddAddress&) = default;
 };
 struct DeleteAddress {
   std::string link;
-  IpPrefix address;
+  Address address;
   friend bool operator==(const DeleteAddress&, const DeleteAddress&) = default;
+};
+struct AddRoute {
+  Route route;
+  friend bool operator==(const AddRoute&, const AddRoute&) = default;
+};
+struct DeleteRoute {
+  Route route;
+  friend bool operator==(const DeleteRoute&, const DeleteRoute&) = default;
 };
 struct SetSysctl {
   std::string key;
@@ -64,8 +80,8 @@ struct DeleteTable {
   friend bool operator==(const DeleteTable&, const DeleteTable&) = default;
 };
 
-using Step = std::variant<CreateLink, DeleteLink, SetLink, AddAddress, DeleteAddress, SetSysctl, ReplaceTable,
-                          DeleteTable>;
+using Step = std::variant<CreateLink, DeleteLink, SetLink, RenameLink, AddAddress, DeleteAddress, AddRoute,
+                          DeleteRoute, SetSysctl, ReplaceTable, DeleteTable>;
 using Plan = std::vector<Step>;
 
 /// The step in words, as an Error's action: "creating tap 'tap-eth0'".

@@ -8,6 +8,8 @@
 namespace podnic::test {
 namespace {
 
+using AttachCommands = AnyBinding;
+
 std::string script_of(const model::Plan& plan) {
   std::string script = "set -e\n";
   for (const model::Step& step : plan) {
@@ -32,10 +34,10 @@ Snapshot judged(const TestNetns& netns) {
   return judged;
 }
 
-TEST(AttachCommands, RunByShLeadToTheSameStateAndBack) {
+TEST_P(AttachCommands, RunByShLeadToTheSameStateAndBack) {
   std::optional<SpecPod> twin(std::in_place);
   Snapshot twin_start = take_snapshot(twin->pod);
-  for_each_request(21, 10, 20, [&](AttachCase& test) {
+  for_each_request(21, [&](AttachCase& test) {
     if (twin->spec != test.pod.spec) twin_start = take_snapshot(twin.emplace(test.pod.spec).pod);
     test.request.id = "twin";
     const Attachment made = attach(test.request, test.place);
@@ -61,6 +63,8 @@ TEST(AttachCommands, RunByShLeadToTheSameStateAndBack) {
     test.detach_all();
   });
 }
+
+INSTANTIATE_TEST_SUITE_P(Binding, AttachCommands, testing::Values("masquerade", "bridge"), binding_name);
 
 }  // namespace
 }  // namespace podnic::test

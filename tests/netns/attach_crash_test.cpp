@@ -8,8 +8,10 @@
 namespace podnic::test {
 namespace {
 
-TEST(AttachCrash, KilledAfterAnyStepOfAttachAndThenAttached) {
-  for_each_request(11, 10, 20, [](AttachCase& test) {
+using AttachCrash = AnyBinding;
+
+TEST_P(AttachCrash, KilledAfterAnyStepOfAttachAndThenAttached) {
+  for_each_request(11, [](AttachCase& test) {
     const std::size_t steps = plan(test.request, test.place).steps.size();
     const std::size_t count = 1 + test.random.below(steps);
     expect_killed([&] { attach(test.request, test.place, kill_at(count)); });
@@ -19,8 +21,8 @@ TEST(AttachCrash, KilledAfterAnyStepOfAttachAndThenAttached) {
   });
 }
 
-TEST(AttachCrash, KilledAfterAnyStepOfDetachAndThenAttached) {
-  for_each_request(12, 10, 20, [](AttachCase& test) {
+TEST_P(AttachCrash, KilledAfterAnyStepOfDetachAndThenAttached) {
+  for_each_request(12, [](AttachCase& test) {
     attach(test.request, test.place);
     expect_killed([&] {
       detach(test.target(), test.place, kill_at(1 + test.random.below(10)));
@@ -32,11 +34,10 @@ TEST(AttachCrash, KilledAfterAnyStepOfDetachAndThenAttached) {
   });
 }
 
-TEST(AttachCrash, KilledWhileItChangesTheAttachmentAndThenDetached) {
-  for_each_request(13, 10, 20, [](AttachCase& test) {
+TEST_P(AttachCrash, KilledWhileItChangesTheAttachmentAndThenDetached) {
+  for_each_request(13, [](AttachCase& test) {
     attach(test.request, test.place);
-    bindings::Request other = random_request(test.random, test.pod.spec);
-    other.resolv_conf = test.request.resolv_conf;
+    const bindings::Request other = another_request(test);
     const std::size_t steps = plan(other, test.place).steps.size();
     if (steps > 0) expect_killed([&] { attach(other, test.place, kill_at(1 + test.random.below(steps))); });
     if (test.random.chance(50)) {
@@ -48,8 +49,8 @@ TEST(AttachCrash, KilledWhileItChangesTheAttachmentAndThenDetached) {
 }
 
 /// Every step, not a random one.
-TEST(AttachCrash, KilledAfterEachStep) {
-  for_each_request(14, 1, 4, [](AttachCase& test) {
+TEST_P(AttachCrash, KilledAfterEachStep) {
+  test::for_each_request(14, 1, 4, GetParam(), [](AttachCase& test) {
     const Snapshot start = take_snapshot(test.pod.pod);
     const std::size_t steps = plan(test.request, test.place).steps.size();
     for (std::size_t count = 1; count <= steps; ++count) {
@@ -66,6 +67,8 @@ TEST(AttachCrash, KilledAfterEachStep) {
     }
   });
 }
+
+INSTANTIATE_TEST_SUITE_P(Binding, AttachCrash, testing::Values("masquerade", "bridge"), binding_name);
 
 }  // namespace
 }  // namespace podnic::test

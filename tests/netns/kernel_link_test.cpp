@@ -191,7 +191,7 @@ TEST_F(KernelLink, NoLinkLocalAddressWhenUpComesInTheSameStep) {
   link.ipv6_link_local = true;
   kernel.apply(CreateLink{"br-eth0", link});
   kernel.apply(SetLink{.name = "br-eth0", .ipv6_link_local = false, .up = true});
-  EXPECT_EQ(observed("br-eth0").addresses, std::vector<IpPrefix>{});
+  EXPECT_EQ(observed("br-eth0").addresses, std::vector<model::Address>{});
 }
 
 TEST_F(KernelLink, ErrorsOfChangesNameTheObject) {
@@ -209,16 +209,18 @@ TEST_F(KernelLink, ErrorsOfChangesNameTheObject) {
 
 TEST_F(KernelLink, DeletingWhatIsGoneIsFine) {
   kernel.apply(DeleteLink{"none"});
-  kernel.apply(DeleteAddress{"none", *IpPrefix::parse("10.0.2.1/24")});
-  kernel.apply(DeleteAddress{"lo", *IpPrefix::parse("10.0.2.1/24")});
-  kernel.apply(DeleteAddress{"lo", *IpPrefix::parse("fd10::1/64")});
+  kernel.apply(DeleteAddress{"none", {.prefix = *IpPrefix::parse("10.0.2.1/24")}});
+  kernel.apply(DeleteAddress{"lo", {.prefix = *IpPrefix::parse("10.0.2.1/24")}});
+  kernel.apply(DeleteAddress{"lo", {.prefix = *IpPrefix::parse("fd10::1/64")}});
 }
 
 TEST_F(KernelLink, AddressesOfBothFamilies) {
   kernel.apply(CreateLink{"br-eth0", bridge_link()});
-  const std::vector<IpPrefix> addresses{*IpPrefix::parse("10.0.2.1/24"), *IpPrefix::parse("10.0.3.1/32"),
-                                        *IpPrefix::parse("fd10:0:2::1/120")};
-  for (const IpPrefix& address : {addresses[2], addresses[0], addresses[1]}) {
+  const std::vector<model::Address> addresses{
+      {.prefix = *IpPrefix::parse("10.0.2.1/24")},
+      {.prefix = *IpPrefix::parse("10.0.3.1/32")},
+      {.prefix = *IpPrefix::parse("fd10:0:2::1/120"), .no_dad = true}};
+  for (const model::Address& address : {addresses[2], addresses[0], addresses[1]}) {
     kernel.apply(AddAddress{"br-eth0", address});
     kernel.apply(AddAddress{"br-eth0", address});  // again changes nothing
   }
@@ -230,8 +232,8 @@ TEST_F(KernelLink, AddressesOfBothFamilies) {
   EXPECT_THAT(judge, HasSubstr("10.0.2.1/24 scope global br-eth0"));
   EXPECT_THAT(judge, HasSubstr("fd10:0:2::1/120 scope global nodad"));
   EXPECT_THAT(judge, Not(HasSubstr("tentative")));
-  for (const IpPrefix& address : addresses) kernel.apply(DeleteAddress{"br-eth0", address});
-  EXPECT_EQ(observed("br-eth0").addresses, std::vector<IpPrefix>{});
+  for (const model::Address& address : addresses) kernel.apply(DeleteAddress{"br-eth0", address});
+  EXPECT_EQ(observed("br-eth0").addresses, std::vector<model::Address>{});
 
   EXPECT_STREQ(error_of(AddAddress{"none", addresses[0]}).what(),
                "adding address 10.0.2.1/24 to link 'none': No such device (ENODEV)");

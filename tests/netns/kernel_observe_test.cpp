@@ -135,7 +135,7 @@ TEST(KernelObserve, AThousandLinksAndAddresses) {
     for (int round = 0; round < rounds; ++round) {
       readings.wait(round - 1);
       other.apply(model::CreateLink{"changing", bridge});
-      other.apply(model::AddAddress{"changing", prefix("192.0.2.1/24")});
+      other.apply(model::AddAddress{"changing", {.prefix = prefix("192.0.2.1/24")}});
       other.apply(model::DeleteLink{"changing"});
     }
   });
@@ -270,7 +270,7 @@ TEST(KernelPrerequisites, WithoutNetAdminEverythingSaysSo) {
     check(error_of([&] { kernel.apply(model::CreateLink{"t0", tap}); }));
     check(error_of([&] { kernel.apply(model::SetLink{.name = "lo", .mtu = 1400}); }));
     check(error_of([&] { kernel.apply(model::DeleteLink{"lo"}); }));
-    check(error_of([&] { kernel.apply(model::AddAddress{"lo", prefix("192.0.2.1/32")}); }));
+    check(error_of([&] { kernel.apply(model::AddAddress{"lo", {.prefix = prefix("192.0.2.1/32")}}); }));
     check(error_of([&] { kernel.apply(model::ReplaceTable{"t", {}}); }));
     check(error_of([&] { kernel.apply(model::DeleteTable{"t"}); }));
     check(error_of([&] { (void)kernel.observe({.sysctls = {}, .tables = {"t"}}); }));

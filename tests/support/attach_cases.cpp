@@ -14,7 +14,7 @@
 
 namespace podnic::test {
 
-void for_each_request(std::uint64_t usual_seed, int pods, int requests,
+void for_each_request(std::uint64_t usual_seed, int pods, int requests, const std::string& binding,
                       const std::function<void(AttachCase&)>& body) {
 #ifdef PODNIC_SANITIZE
   // Sanitizers are after the ways through the code, and those a quarter finds as well.
@@ -29,7 +29,7 @@ void for_each_request(std::uint64_t usual_seed, int pods, int requests,
     const Snapshot start = take_snapshot(pod.pod);
     for (int j = 0; j < requests; ++j) {
       AttachCase test{.pod = pod,
-                      .request = random_request(random, pod.spec),
+                      .request = random_request(random, pod.spec, binding),
                       .place = {.netns = pod.pod.path(), .state_dir = folder / "state"},
                       .random = random};
       test.request.resolv_conf = resolv_conf;
@@ -92,6 +92,10 @@ Progress at_step(std::size_t count, std::function<void()> action) {
   return [count, action = std::move(action), seen = std::size_t{0}](const model::Step&) mutable {
     if (++seen == count) action();
   };
+}
+
+std::string binding_name(const testing::TestParamInfo<const char*>& info) {
+  return info.param;
 }
 
 std::string topology_name(const testing::TestParamInfo<bindings::Topology>& info) {

@@ -25,8 +25,24 @@ struct AttachCase {
 /// Calls `body` for `pods` random pods with `requests` random requests each. Whatever it does, in the end the
 /// namespace must be exactly as it was, and no descriptor, record or temporary file may be left. Ends at the
 /// first failure, which names the seed.
-void for_each_request(std::uint64_t usual_seed, int pods, int requests,
+void for_each_request(std::uint64_t usual_seed, int pods, int requests, const std::string& binding,
                       const std::function<void(AttachCase&)>& body);
+
+/// A property holds for every binding: the parameter is its name.
+class AnyBinding : public testing::TestWithParam<const char*> {
+ protected:
+  static constexpr int pods = 10;
+  static constexpr int requests = 20;
+  static void for_each_request(std::uint64_t usual_seed, const std::function<void(AttachCase&)>& body) {
+    test::for_each_request(usual_seed, pods, requests, GetParam(), body);
+  }
+  static bindings::Request another_request(AttachCase& test) {
+    bindings::Request other = random_request(test.random, test.pod.spec, GetParam());
+    other.resolv_conf = test.request.resolv_conf;
+    return other;
+  }
+};
+std::string binding_name(const testing::TestParamInfo<const char*>& info);
 
 /// Nothing drifted, and attaching again has nothing to do.
 void expect_attached(const AttachCase& test);

@@ -102,6 +102,18 @@ inline PodSpec random_pod(Random& random) {
       "ip link add other address 02:77:00:00:00:02 type veth peer name rehto address 02:77:00:00:00:03 && "
       "ip link set other alias somebody up");
   sometimes(20, "ip route add blackhole 203.0.113.0/24; ip rule add fwmark 7 table 7");
+  const std::string nic = pod.interface;
+  sometimes(20, "ip route add 198.51.100.0/24 dev " + nic +
+                    " metric 50 mtu 1280 proto static && ip route add "
+                    "203.0.113.64/26 dev " +
+                    nic + " table 7");
+  sometimes(20, "ip route add 198.18.0.0/15 nexthop via 192.0.2.1 dev " + nic +
+                    " onlink weight 3 nexthop via 192.0.2.2 dev " + nic + " onlink");
+  sometimes(20, "ip -6 route add 2001:db8:77::/48 dev " + nic + " metric 77 pref high");
+  // Some plugins leave the address and take its route away.
+  sometimes(15, "ip route del $(ip -4 route show dev " + nic +
+                    " proto kernel | head -1 | cut -d' ' -f1) dev " + nic + " proto kernel || true");
+  sometimes(15, "ip addr add 10.55.5.5/24 brd + dev " + nic + " label " + nic.substr(0, 11) + ":one");
   return pod;
 }
 
@@ -123,11 +135,30 @@ inline std::vector<bindings::PortForward> random_ports(Random& random) {
   return ports;
 }
 
-/// A request that can be granted in any random_pod().
-inline bindings::Request random_request(Random& random, const PodSpec& pod) {
-  bindings::Request request;
-  request.interface = pod.interface;
+/// What of a request only masquerade knows.
+inline void add_masquerade_options(Random& random, bindings::Request& request) {
   request.topology = random.pick({bindings::Topology::tap, bindings::Topology::bridge});
+  if (random.chance(40))
+    request.guest_cidr4 =
+        prefix(random.pick<const char*>({"10.99.0.0/24", "192.168.77.64/30", "172.29.0.0/16"}));
+  if (random.chance(40))
+    request.guest_cidr6 = prefix(random.pick<const char*>({"fd99::/64", "fd99:1::40/126", "fd99:2::/96"}));
+  request.service.slaac = random.chance(20) && !request.guest_cidr6;
+  request.ports = random_ports(random);
+  if (request.ports.empty() && random.chance(50)) {
+    request.except_ports = random_ports(random);
+    for (bindings::PortForward& one : request.except_ports) one.guest_first = one.first;
+  }
+}
+
+/// A request that can be granted in any random_pod().
+inline bindings::Request random_request(Random& random, const PodSpec& pod,
+                                        const std::string& binding = "masquerade") {
+  bindings::Request request;
+  request.binding = binding;
+  request.interface = pod.interface;
+  if (binding == "masquerade") add_masquerade_options(random, request);
+  if (binding == "bridge") request.group_fwd_mask = random.pick<std::uint16_t>({0, 0, 0x4000, 0xfff8});
   request.tap.name = random.pick<const char*>({"", "", "vmtap0", "a.tap-of.15byte"});
   if (random.chance(40)) {
     request.tap.uid = 0;  // the one id that also exists in an ordinary user's namespace
@@ -138,20 +169,9 @@ inline bindings::Request random_request(Random& random, const PodSpec& pod) {
     request.mac = MacAddress{{0x52, 0x54, 0, 0, 1, static_cast<std::uint8_t>(random.below(256))}};
   const bool v6 = std::ranges::any_of(pod.addresses, &IpAddress::is_v6, &IpPrefix::address);
   if (random.chance(30)) request.mtu = random.between(v6 ? 1280 : 576, pod.mtu);
-  if (random.chance(40))
-    request.guest_cidr4 =
-        prefix(random.pick<const char*>({"10.99.0.0/24", "192.168.77.64/30", "172.29.0.0/16"}));
-  if (random.chance(40))
-    request.guest_cidr6 = prefix(random.pick<const char*>({"fd99::/64", "fd99:1::40/126", "fd99:2::/96"}));
   request.service.dhcp4 = !random.chance(10);
   request.service.dhcp6 = !random.chance(10);
-  request.service.slaac = random.chance(20) && !request.guest_cidr6;
   request.service.router = request.service.slaac || !random.chance(10);
-  request.ports = random_ports(random);
-  if (request.ports.empty() && random.chance(50)) {
-    request.except_ports = random_ports(random);
-    for (bindings::PortForward& one : request.except_ports) one.guest_first = one.first;
-  }
   if (random.chance(30)) request.hostname = "guest-1.example";
   return request;
 }

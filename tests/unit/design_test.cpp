@@ -23,6 +23,23 @@ using nlohmann::json;
 
 const std::string tag = bindings::tag_of("case");
 
+model::Route route_of(const json& spec, const std::string& nic) {
+  if (spec.is_string()) return {.destination = *IpPrefix::parse(spec.get<std::string>()), .link = nic};
+  model::Route route{.destination = *IpPrefix::parse(spec.at("dst").get<std::string>()),
+                     .link = spec.value("link", nic),
+                     .on_link = spec.value("onLink", false),
+                     .metric = spec.value("metric", 0U),
+                     .table = spec.value("table", model::main_table),
+                     .type = spec.value("type", model::route_is_unicast),
+                     .protocol = spec.value("protocol", std::uint8_t{3})};
+  if (spec.contains("gw")) route.gateway = *IpAddress::parse(spec["gw"].get<std::string>());
+  for (const json& hop : spec.value("hops", json::array())) {
+    route.link.clear();
+    route.hops.push_back({.gateway = *IpAddress::parse(hop.get<std::string>()), .link = nic});
+  }
+  return route;
+}
+
 Input input_of(const std::string& binding, const json& one) {
   Input input{.request = bindings::request_from_json(one.at("request").dump(), Request{}), .tag = tag};
   input.request.binding = binding;
@@ -32,14 +49,13 @@ Input input_of(const std::string& binding, const json& one) {
                   .mtu = spec.value("mtu", 1500U),
                   .up = true};
   for (const json& address : spec.at("addresses")) {
-    nic.addresses.push_back(*IpPrefix::parse(address.get<std::string>()));
+    nic.addresses.push_back({.prefix = *IpPrefix::parse(address.get<std::string>())});
   }
-  std::ranges::sort(nic.addresses);
   input.observed.links = {{"lo", model::Link{.mtu = 65536, .up = true}}, {input.request.interface, nic}};
   for (const json& route : spec.value("routes", json::array())) {
-    input.observed.routes.push_back(
-        {.destination = *IpPrefix::parse(route.get<std::string>()), .link = input.request.interface});
+    input.observed.routes.push_back(route_of(route, input.request.interface));
   }
+  input.placeholder_kind = "dummy";
   for (const std::string& key : bindings::find_binding(binding).observes(input.request)) {
     input.observed.sysctls[key] = "0";
   }
@@ -48,8 +64,11 @@ Input input_of(const std::string& binding, const json& one) {
 
 /// What detach would give back.
 NetState before_of(const Design& design, const NetState& observed) {
-  NetState before;
-  for (const auto& [name, link] : design.desired.links) before.links[name] = std::nullopt;
+  NetState before = design.original;
+  for (const auto& [name, link] : design.desired.links) {
+    if (link && link->alias == tag) before.links.try_emplace(name, std::nullopt);
+    if (link && link->alias == tag && !link->former_name.empty()) before.links[link->former_name];
+  }
   for (const auto& [name, table] : design.desired.tables) before.tables[name] = std::nullopt;
   for (const auto& [key, value] : design.desired.sysctls) {
     const auto found = observed.sysctls.find(key);
@@ -80,7 +99,14 @@ void expect_loop_closes(const Design& design, const NetState& observed) {
     const NetState after = follow(half, model::diff(half, before, ownership));
     EXPECT_TRUE(model::diff(after, before, ownership).empty());
     for (const auto& [name, link] : observed.links) EXPECT_EQ(after.links.at(name), link);
-    for (const auto& [name, link] : design.desired.links) EXPECT_EQ(model::find_link(after, name), nullptr);
+    for (const auto& [name, link] : design.desired.links) {
+      if (!observed.links.contains(name)) EXPECT_EQ(model::find_link(after, name), nullptr) << name;
+    }
+    for (const model::Route& route : observed.routes) {
+      EXPECT_TRUE(route.protocol == model::route_by_kernel || route.from_router_advertisement() ||
+                  std::ranges::count(after.routes, route) == 1)
+          << model::to_string(route);
+    }
     for (const auto& [key, value] : observed.sysctls) EXPECT_EQ(after.sysctls.at(key), value) << key;
   }
 }
@@ -90,6 +116,15 @@ std::string services_of(const dhcp::Leases& leases) {
   if (leases.v6) text += " v6";
   if (leases.router) text += " router";
   return text.empty() ? text : text.substr(1);
+}
+
+/// "10.0.0.0/8 10.244.1.1", "169.254.1.1/32".
+json texts_of(const std::vector<dhcp::GuestRoute>& routes) {
+  json texts = json::array();
+  for (const dhcp::GuestRoute& route : routes) {
+    texts.push_back(route.destination.to_string() + (route.gateway ? " " + route.gateway->to_string() : ""));
+  }
+  return texts;
 }
 
 void expect_design(const json& expected, const Design& design) {
@@ -107,7 +142,21 @@ void expect_design(const json& expected, const Design& design) {
     const dhcp::RouterAdvert& router = *design.leases.router;
     EXPECT_EQ(router.managed, design.leases.v6 && !router.autonomous);
     EXPECT_EQ(router.other, design.leases.v6.has_value());
-    EXPECT_TRUE(router.prefix.contains(design.guest.addresses.back().address));
+    if (router.prefix.family() == Family::v6)
+      EXPECT_TRUE(router.prefix.contains(design.guest.addresses.back().address));
+    if (expected.contains("advertised")) {
+      EXPECT_EQ(router.address.to_string(), expected["advertised"].get<std::string>());
+      EXPECT_EQ(router.mac, std::nullopt);
+    }
+    if (expected.contains("advertisedRoutes"))
+      EXPECT_EQ(texts_of(router.routes), expected["advertisedRoutes"]);
+  }
+  if (expected.contains("routes")) EXPECT_EQ(texts_of(design.guest.routes), expected["routes"]);
+  if (design.leases.v4 && expected.contains("routes")) {
+    EXPECT_EQ(design.leases.v4->routes.size(),
+              static_cast<std::size_t>(std::ranges::count_if(design.guest.routes, [](const auto& route) {
+                return route.destination.family() == Family::v4;
+              })));
   }
 }
 
@@ -136,6 +185,7 @@ TEST(Design, CasesOfEveryBinding) {
       // The choices made are part of the request: designing again with the result in place makes the same.
       Input again = input;
       again.request = design.resolved;
+      again.before = before_of(design, input.observed);
       again.observed = follow(input.observed, model::diff(input.observed, design.desired, {.tag = tag}));
       EXPECT_EQ(bindings::find_binding(name).design(again).desired, design.desired);
     }
@@ -212,7 +262,8 @@ TEST(Render, StepsAreCommandsThatAShellUnderstands) {
           "ip link set dev tap-eth0 address 02:00:00:00:00:00 mtu 1400 alias podnic:x addrgenmode none"));
   EXPECT_THAT(model::render_commands(model::DeleteLink{"a;b"}),
               testing::ElementsAre("ip link delete dev 'a;b'"));
-  EXPECT_THAT(model::render_commands(model::AddAddress{"t", *IpPrefix::parse("fd00::1/64")}),
+  EXPECT_THAT(model::render_commands(
+                  model::AddAddress{"t", {.prefix = *IpPrefix::parse("fd00::1/64"), .no_dad = true}}),
               testing::ElementsAre("ip address add fd00::1/64 dev t nodad"));
   EXPECT_EQ(model::describe(model::SetSysctl{"net/ipv4/conf/x/forwarding", "1"}),
             "setting sysctl net/ipv4/conf/x/forwarding to 1");

@@ -263,7 +263,7 @@ class RandomRouters {
 
   RouterAdvert router() {
     RouterAdvert result;
-    for (std::uint8_t& byte : result.mac.bytes) byte = static_cast<std::uint8_t>(number(256));
+    for (std::uint8_t& byte : result.mac.emplace().bytes) byte = static_cast<std::uint8_t>(number(256));
     result.prefix = any_prefix();
     result.autonomous = number(2) == 0;
     result.mtu = number(3000);

@@ -1,0 +1,298 @@
+#include "bindings/bridge/bridge.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "bindings/bridge/filter.h"
+#include "bindings/pod_network.h"
+#include "netsetup/types/interface_name.h"
+
+namespace podnic::bindings::bridge {
+namespace {
+
+using model::Address;
+using model::Link;
+using model::NetState;
+using model::Route;
+
+constexpr std::array<std::string_view, 3> bridge_netfilter{"net/bridge/bridge-nf-call-arptables",
+                                                           "net/bridge/bridge-nf-call-ip6tables",
+                                                           "net/bridge/bridge-nf-call-iptables"};
+constexpr std::string_view default_ipv6 = "net/ipv6/conf/default/disable_ipv6";
+
+std::string conf(Family family, const std::string& link, std::string_view name) {
+  return fmt::format("net/ipv{}/conf/{}/{}", family == Family::v4 ? 4 : 6, link, name);
+}
+
+bool exists(const NetState& observed, std::string_view key) {
+  const auto found = observed.sysctls.find(std::string(key));
+  return found != observed.sysctls.end() && found->second.has_value();
+}
+
+struct Names {
+  std::string nic;  ///< the pod NIC while it is a port
+  std::string bridge;
+  std::string tap;
+  std::string placeholder;  ///< its name until the pod NIC's is free
+};
+
+Names choose_names(const Input& input) {
+  const std::string& interface = input.request.interface;
+  Names names{.nic = derived_interface_name("nic-", interface),
+              .bridge = derived_interface_name("br-", interface),
+              .tap = input.request.tap.name.empty() ? derived_interface_name("tap-", interface)
+                                                    : input.request.tap.name,
+              .placeholder = derived_interface_name("ph-", interface)};
+  for (const std::string& other : {interface, names.nic, names.bridge, names.placeholder}) {
+    if (names.tap != other) continue;
+    throw Error(fmt::format("the tap cannot be named '{}': another link of this attachment is", names.tap), 0,
+                ErrorKind::bad_request);
+  }
+  const Link* in_the_way = model::find_link(input.observed, names.nic);
+  if (in_the_way != nullptr && !input.before.links.contains(interface)) {
+    throw Error(fmt::format("link '{}' exists already and is not ours", names.nic), 0, ErrorKind::conflict)
+        .hint(fmt::format("'{}' is to have that name while the guest has its address.", interface));
+  }
+  return names;
+}
+
+/// Addresses for the plumbing, made of the guest's: the first byte is another, unicast and locally
+/// administered. High ones, so that no bridge takes them for its own.
+struct PlumbingMacs {
+  MacAddress tap, nic, bridge;
+};
+
+PlumbingMacs choose_macs(const MacAddress& guest) {
+  std::array<MacAddress, 3> macs{guest, guest, guest};
+  std::uint8_t first = 0xfe;
+  for (MacAddress& mac : macs) {
+    if (first == guest.bytes[0]) first = static_cast<std::uint8_t>(first - 4);
+    mac.bytes[0] = first;
+    first = static_cast<std::uint8_t>(first - 4);
+  }
+  return {macs[0], macs[1], macs[2]};
+}
+
+void refuse_what_is_masquerades(const Request& request) {
+  const auto refuse = [](std::string_view what) {
+    throw Error(
+        fmt::format("{} cannot be had with binding bridge: the guest has the pod's own address", what), 0,
+        ErrorKind::bad_request)
+        .hint("Leave it out, or use masquerade.");
+  };
+  if (!request.ports.empty()) refuse("a list of ports");
+  if (request.guest_cidr4 || request.guest_cidr6) refuse("a network for the guest");
+  if (request.service.slaac) refuse("SLAAC by podnic");
+  if (request.topology == Topology::bridge) refuse("a topology");
+}
+
+/// The kernel's own routes come with the addresses, and go; those of advertisements it learns anew.
+bool is_to_be_given_back(const Route& route, const PodNic& nic) {
+  const bool uses_address = route.source && std::ranges::any_of(nic.link.addresses, [&](const Address& one) {
+                              return one.prefix.address == *route.source;
+                            });
+  if (!route.goes_by(nic.name) && !uses_address) return false;
+  return std::ranges::none_of(nic.link.addresses, [&](const Address& one) {
+    const std::optional<Route> made = model::prefix_route(nic.name, one);
+    return made && made->destination == route.destination && made->table == route.table &&
+           made->metric == route.metric && route.protocol == model::route_by_kernel &&
+           route.goes_by(nic.name);
+  });
+}
+
+/// The routes that an address brings although the pod has none of them: whoever wired it took them away.
+std::vector<Route> unwanted_routes(const PodNic& nic) {
+  std::vector<Route> all;
+  for (const Address& address : nic.link.addresses) {
+    const std::optional<Route> made = model::prefix_route(nic.name, address);
+    if (!made || !nic.link.up) continue;
+    const bool is_there = std::ranges::any_of(nic.routes, [&](const Route& route) {
+      return route.destination == made->destination && route.protocol == model::route_by_kernel &&
+             route.link == nic.name;
+    });
+    if (!is_there) all.push_back(*made);
+  }
+  return all;
+}
+
+/// What detach gives back. Of an attachment that is there it is what its record says.
+NetState original(const Input& input, const PodNic& nic, const Names& names) {
+  NetState state;
+  Link link = nic.link;
+  link.former_name = names.nic;
+  state.links[nic.name] = std::move(link);
+  if (input.before.links.contains(nic.name)) {
+    state.routes = input.before.routes;
+    state.no_routes = input.before.no_routes;
+    return state;
+  }
+  for (const Route& route : nic.routes) {
+    if (!is_to_be_given_back(route, nic)) continue;
+    if (!route.beyond.empty() && !route.from_router_advertisement()) {
+      throw Error(fmt::format("the pod's route to {} has {}, which podnic could not give back on detach",
+                              route.destination.to_string(), route.beyond),
+                  0, ErrorKind::conflict)
+          .hint("Replace the route by a plain one, or use masquerade, which leaves the pod's routes alone.");
+    }
+    state.routes.push_back(route);
+  }
+  state.no_routes = unwanted_routes(nic);
+  return state;
+}
+
+/// What the guest's address leaves behind in the pod: found by the kubelet and by CNI CHECK, reached by
+/// nothing.
+Link placeholder(const Input& input, const PodNic& nic, const Names& names) {
+  const Link* found = model::find_link(input.observed, nic.name);
+  const bool is_there = found != nullptr && found->alias == input.tag;
+  const std::string kind = is_there ? found->kind : input.placeholder_kind;
+  Link link{.kind = kind,
+            .mac = nic.link.mac,
+            .mtu = nic.link.mtu,
+            .up = nic.link.up,
+            .master = {},
+            .alias = input.tag,
+            .ipv6_link_local = nic.link.mtu < model::min_ipv6_mtu || !exists(input.observed, default_ipv6)};
+  if (kind == "bridge") link.bridge = model::BridgeOptions{.multicast_snooping = false};
+  link.former_name = names.placeholder;
+  for (const Address& address : nic.link.addresses) {
+    const IpPrefix& prefix = address.prefix;
+    if (prefix.address.is_link_local()) continue;
+    // No route: the pod's processes learn at once that they have no network, not after a time-out.
+    link.addresses.push_back(
+        {.prefix = prefix, .no_dad = prefix.address.is_v6(), .no_prefix_route = true, .peer = address.peer});
+  }
+  return link;
+}
+
+struct Plumbing {
+  const Input& input;
+  const PodNic& nic;
+  const Names& names;
+  const PlumbingMacs& macs;
+  const PodNetwork& network;
+  const dhcp::Leases& leases;
+
+  [[nodiscard]] bool has_ipv6() const {
+    return exists(input.observed, default_ipv6) && nic.link.mtu >= model::min_ipv6_mtu;
+  }
+  [[nodiscard]] bool serves_ipv6() const { return leases.v6 || leases.router; }
+
+  [[nodiscard]] Link link(std::string kind, const MacAddress& mac) const {
+    return {.kind = std::move(kind),
+            .mac = mac,
+            .mtu = std::min(nic.link.mtu, max_tap_mtu),
+            .up = true,
+            .master = {},
+            .alias = input.tag,
+            .ipv6_link_local = !has_ipv6()};
+  }
+
+  void add_links(NetState& desired) const {
+    Link bridge = link("bridge", macs.bridge);
+    bridge.bridge =
+        model::BridgeOptions{.multicast_snooping = false, .group_forward_mask = input.request.group_fwd_mask};
+    if (network.first_address(Family::v4) && leases.v4) bridge.addresses.push_back({.prefix = {leases.v4->server, 32}});
+    if (serves_ipv6()) {
+      bridge.addresses.push_back({.prefix = {IpAddress::link_local_of(macs.bridge), 64}, .no_dad = true});
+    }
+    // Two ports need no learning, and nobody can tell the bridge lies about where the guest is.
+    const model::PortOptions port{.learning = false};
+    Link tap = link("tun", macs.tap);
+    tap.master = names.bridge;
+    tap.port = port;
+    tap.tap = model::TapOptions{.uid = input.request.tap.uid,
+                                .gid = input.request.tap.gid,
+                                .multi_queue = input.request.tap.queues > 1,
+                                .vnet_hdr = true};
+    Link pod = nic.link;
+    pod.mac = macs.nic;
+    pod.master = names.bridge;
+    pod.port = port;
+    pod.up = true;
+    pod.addresses.clear();
+    pod.former_name = nic.name;
+    if (has_ipv6()) pod.ipv6_link_local = false;
+    desired.links[names.bridge] = std::move(bridge);
+    desired.links[names.tap] = std::move(tap);
+    desired.links[names.nic] = std::move(pod);
+    desired.links[nic.name] = placeholder(input, nic, names);
+  }
+
+  void add_sysctls(NetState& desired) const {
+    const auto set = [&](std::string key, std::string value) {
+      desired.sysctls[std::move(key)] = std::move(value);
+    };
+    if (leases.v4) {
+      // The bridge answers for its own address only, not for the placeholder's, which is the guest's.
+      set(conf(Family::v4, names.bridge, "arp_ignore"), "1");
+      // The guest speaks from an address that the placeholder has as well.
+      set(conf(Family::v4, names.bridge, "accept_local"), "1");
+      // 2 is more than "all" can say against it: the address leads to another link.
+      set(conf(Family::v4, names.bridge, "rp_filter"), "2");
+    }
+    if (has_ipv6()) {
+      const auto& addresses = desired.links.at(nic.name)->addresses;
+      const bool placeholder_has =
+          std::ranges::any_of(addresses, [](const Address& one) { return one.prefix.address.is_v6(); });
+      set(conf(Family::v6, names.bridge, "disable_ipv6"), serves_ipv6() ? "0" : "1");
+      set(conf(Family::v6, names.bridge, "accept_ra"), "0");
+      set(conf(Family::v6, nic.name, "disable_ipv6"), placeholder_has ? "0" : "1");
+      set(conf(Family::v6, nic.name, "accept_ra"), "0");
+      set(conf(Family::v6, names.tap, "disable_ipv6"), "1");
+      set(conf(Family::v6, names.nic, "disable_ipv6"), "1");
+    }
+    // Bridged frames are none of the pod's own rules' business, and conntrack would cost them.
+    for (const std::string_view key : bridge_netfilter) {
+      if (exists(input.observed, key)) set(std::string(key), "0");
+    }
+  }
+};
+
+std::string table_name(const std::string& interface) {
+  constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  return interface.find_first_not_of(plain) == std::string::npos ? "podnic-" + interface
+                                                                 : hashed_interface_name("podnic-", interface);
+}
+
+}  // namespace
+
+std::vector<std::string> observes(const Request&) {
+  std::vector<std::string> keys(bridge_netfilter.begin(), bridge_netfilter.end());
+  keys.emplace_back(default_ipv6);
+  return keys;
+}
+
+Design design(const Input& input) {
+  refuse_what_is_masquerades(input.request);
+  Design design;
+  const PodNic nic = find_pod_nic(input);
+  const Names names = choose_names(input);
+  const PodNetwork network = read_pod_network(nic, input.request, design.notes);
+  const PlumbingMacs macs = choose_macs(network.mac);
+  design.bridge = names.bridge;
+  design.guest = guest_of(network, input, names.tap);
+  design.leases = leases_of(network, input,
+                            {.device = names.bridge,
+                             .mac = macs.bridge,
+                             .address4 = choose_server_address(input, nic),
+                             .address6 = IpAddress::link_local_of(macs.bridge)},
+                            design.notes);
+  design.original = original(input, nic, names);
+  const Plumbing plumbing{input, nic, names, macs, network, design.leases};
+  plumbing.add_links(design.desired);
+  plumbing.add_sysctls(design.desired);
+  design.desired.no_routes = design.original.routes;
+  design.desired.tables[model::nft::key_of({.bridge = true, .name = table_name(nic.name)})] =
+      filter(input.tag, names.tap, design.leases);
+  const Link& holder = *design.desired.links.at(nic.name);
+  design.notes.push_back(fmt::format("A link of kind {} keeps '{}' in sight: name, MAC, MTU and addresses.",
+                                     holder.kind, nic.name));
+  design.resolved = input.request;
+  design.resolved.mac = network.mac;
+  return design;
+}
+
+}  // namespace podnic::bindings::bridge

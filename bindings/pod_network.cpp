@@ -1,0 +1,377 @@
+#include "bindings/pod_network.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+
+namespace podnic::bindings {
+namespace {
+
+using dhcp::GuestRoute;
+using model::Link;
+using model::NextHop;
+using model::Route;
+
+/// As masquerade's: the most that RFC 4861 section 6.2.1 allows.
+constexpr std::uint16_t router_lifetime = 9000;
+
+IpPrefix whole(const IpAddress& address) {
+  return {address, static_cast<std::uint8_t>(address.bits())};
+}
+
+IpPrefix network_of(const IpPrefix& prefix) {
+  return {prefix.network(), prefix.length};
+}
+
+bool is_default(const GuestRoute& route) {
+  return route.destination.length == 0;
+}
+
+std::uint32_t choose_mtu(const PodNic& nic, const Request& request, bool ipv6,
+                         std::vector<std::string>& notes) {
+  std::uint32_t mtu = request.mtu.value_or(nic.link.mtu);
+  if (mtu > nic.link.mtu) {
+    throw Error(fmt::format("MTU {} is over the {} of '{}', whose frames the guest's are", mtu, nic.link.mtu,
+                            nic.name),
+                0, ErrorKind::bad_request);
+  }
+  if (mtu > max_tap_mtu) {
+    notes.push_back(fmt::format("The MTU is {}, the most that a tap takes, not {}.", max_tap_mtu, mtu));
+    mtu = max_tap_mtu;
+  }
+  if (ipv6 && mtu < model::min_ipv6_mtu) {
+    throw Error(fmt::format("MTU {} is too small for IPv6, which this pod has", mtu), 0,
+                ErrorKind::bad_request)
+        .hint("IPv6 needs at least 1280 bytes.");
+  }
+  return mtu;
+}
+
+MacAddress choose_mac(const PodNic& nic, const Request& request) {
+  const MacAddress mac = request.mac.value_or(nic.link.mac);
+  if (!mac.is_zero()) return mac;
+  throw Error(fmt::format("'{}' has no MAC address that the guest could take", nic.name), 0,
+              ErrorKind::bad_request)
+      .hint("A NIC without Ethernet can be masqueraded only.");
+}
+
+std::vector<IpPrefix> addresses_of(const Link& link) {
+  std::vector<IpPrefix> all;
+  for (const Family family : {Family::v4, Family::v6}) {
+    for (const model::Address& address : link.addresses) {
+      if (address.prefix.family() == family && address.prefix.address.is_global_unicast())
+        all.push_back(address.prefix);
+    }
+  }
+  return all;
+}
+
+/// Chooses and orders the routes of one family.
+class RouteReader {
+ public:
+  RouteReader(const PodNic& nic, Family family, const std::vector<IpPrefix>& addresses,
+              std::vector<std::string>& notes)
+      : nic_(nic), family_(family), notes_(notes) {
+    for (const IpPrefix& address : addresses) {
+      if (address.family() != family) continue;
+      // DHCP gives the first address alone: what is on-link by another one has to be said.
+      if (on_link_.empty()) on_link_.push_back(network_of(address));
+    }
+  }
+
+  std::vector<GuestRoute> read() {
+    std::vector<Route> candidates;
+    for (const Route& route : nic_.routes) {
+      if (is_for_guest(route)) candidates.push_back(route);
+    }
+    // The kernel prefers the lowest metric; of a destination that is named twice the guest gets that way
+    // only.
+    std::ranges::stable_sort(candidates, {}, &Route::metric);
+    for (const Route& route : candidates) add(route);
+    return in_order();
+  }
+
+ private:
+  /// Blackholes and the like stay the pod's; other tables are reached by rules, which a guest has not; routes
+  /// of a source or service of their own can be told by no protocol.
+  [[nodiscard]] bool is_for_guest(const Route& route) const {
+    const IpAddress& destination = route.destination.address;
+    return destination.family() == family_ && route.type == model::route_is_unicast &&
+           route.table == model::main_table && route.goes_by(nic_.name) && route.tos == 0 && !route.from &&
+           !route.from_router_advertisement() && !destination.is_multicast() && !destination.is_link_local();
+  }
+
+  void add(const Route& route) {
+    const IpPrefix destination = network_of(route.destination);
+    if (std::ranges::find(routes_, destination, &GuestRoute::destination) != routes_.end()) return;
+    NextHop hop{.gateway = route.gateway, .link = route.link};
+    if (!route.hops.empty()) {
+      hop = *std::ranges::find(route.hops, nic_.name, &NextHop::link);
+      notes_.push_back(fmt::format("The guest's route to {} has one way, not the {} that the pod's has.",
+                                   destination.to_string(), route.hops.size()));
+    }
+    if (hop.gateway && hop.gateway->family() != family_) {
+      notes_.push_back(
+          fmt::format("The guest has no route to {} by {}: no protocol can tell it a gateway of the other "
+                      "family.",
+                      destination.to_string(), hop.gateway->to_string()));
+      return;
+    }
+    // It knows that from its address.
+    if (!hop.gateway && std::ranges::find(on_link_, destination) != on_link_.end()) return;
+    routes_.push_back({destination, hop.gateway});
+  }
+
+  /// A gateway must be reachable before it can be used (RFC 3442): on-link routes come first, also one to
+  /// each gateway that no address and no route shows to be on the link, as with 169.254.1.1 and `onlink`.
+  [[nodiscard]] std::vector<GuestRoute> in_order() {
+    std::vector<IpPrefix> on_link = on_link_;
+    for (const GuestRoute& route : routes_) {
+      if (!route.gateway && !is_default(route)) on_link.push_back(route.destination);
+    }
+    std::vector<GuestRoute> all;
+    for (const GuestRoute& route : routes_) {
+      if (!route.gateway || route.gateway->is_v6()) continue;
+      const bool covered = std::ranges::any_of(
+          on_link, [&](const IpPrefix& prefix) { return prefix.contains(*route.gateway); });
+      if (covered) continue;
+      all.push_back({whole(*route.gateway), std::nullopt});
+      on_link.push_back(whole(*route.gateway));
+    }
+    std::ranges::copy(routes_, std::back_inserter(all));
+    const auto rank = [](const GuestRoute& route) {
+      const int kind = is_default(route) ? 2 : route.gateway ? 1 : 0;
+      return std::pair(kind, -int{route.destination.length});
+    };
+    std::ranges::stable_sort(all, {}, rank);
+    return all;
+  }
+
+  const PodNic& nic_;
+  Family family_;
+  std::vector<std::string>& notes_;
+  std::vector<IpPrefix> on_link_;
+  std::vector<GuestRoute> routes_;
+};
+
+std::vector<GuestRoute> routes_of(const PodNetwork& network, Family family) {
+  std::vector<GuestRoute> all;
+  for (const GuestRoute& route : network.routes) {
+    if (route.destination.family() == family) all.push_back(route);
+  }
+  return all;
+}
+
+/// The gateway that an advertisement can be sent for: that of the default route, else the first.
+std::optional<IpAddress> router_of(const PodNetwork& network) {
+  if (const auto gateway = network.gateway(Family::v6)) return gateway;
+  for (const GuestRoute& route : routes_of(network, Family::v6)) {
+    if (route.gateway) return route.gateway;
+  }
+  return std::nullopt;
+}
+
+dhcp::Lease4 lease4(const PodNetwork& network, const Input& input, const ServerSite& server) {
+  dhcp::Lease4 lease;
+  lease.client = network.mac;
+  lease.address = *network.first_address(Family::v4);
+  lease.server = server.address4;
+  lease.routes = routes_of(network, Family::v4);
+  lease.dns = input.dns;
+  lease.hostname = input.request.hostname;
+  if (!input.dns.search.empty()) lease.domain = input.dns.search.front();
+  lease.mtu = static_cast<std::uint16_t>(network.mtu);
+  add_service(input.request.service, lease);
+  std::erase_if(lease.dns.servers, [](const IpAddress& address) { return address.is_v6(); });
+  return lease;
+}
+
+dhcp::Lease6 lease6(const PodNetwork& network, const Input& input) {
+  dhcp::Lease6 lease;
+  lease.client = network.mac;
+  lease.address = whole(network.first_address(Family::v6)->address);
+  lease.server_duid = dhcp::server_duid_of(id_of_tag(input.tag));
+  lease.dns = input.dns;
+  lease.hostname = input.request.hostname;
+  if (!input.dns.search.empty()) lease.domain = input.dns.search.front();
+  add_service(input.request.service, lease);
+  return lease;
+}
+
+dhcp::RouterAdvert router(const PodNetwork& network, const Input& input, const ServerSite& server,
+                          std::vector<std::string>& notes) {
+  const IpPrefix address = *network.first_address(Family::v6);
+  dhcp::RouterAdvert advert{.address = server.address6,
+                            .mac = server.mac,
+                            .prefix = {},
+                            .autonomous = false,
+                            .managed = input.request.service.dhcp6,
+                            .other = input.request.service.dhcp6,
+                            .mtu = network.mtu,
+                            .dns = input.dns,
+                            .routes = {},
+                            .lifetime = router_lifetime,
+                            .pref64 = {}};
+  // A prefix of one address has no other station on the link.
+  if (address.length < address.address.bits()) advert.prefix = network_of(address);
+  const std::optional<IpAddress> gateway = router_of(network);
+  const std::optional<IpAddress> speaker =
+      gateway && !gateway->is_link_local() ? input.request.service.router6 : gateway;
+  if (speaker) {
+    advert.address = *speaker;
+    advert.mac.reset();
+  } else if (gateway) {
+    notes.push_back(fmt::format(
+        "The guest gets no IPv6 route by Router Advertisements: the link-local address of {} is not "
+        "known. Name it with --router6, or configure the guest's routes.",
+        gateway->to_string()));
+  }
+  for (const GuestRoute& route : routes_of(network, Family::v6)) {
+    if (!route.gateway && !is_default(route)) {
+      advert.routes.push_back(route);
+    } else if (speaker && route.gateway == gateway) {
+      advert.routes.push_back({route.destination, speaker});
+    } else if (speaker) {
+      notes.push_back(fmt::format(
+          "The guest does not learn the route to {}: Router Advertisements tell those by {} only.",
+          route.destination.to_string(), gateway->to_string()));
+    }
+  }
+  return advert;
+}
+
+}  // namespace
+
+std::optional<IpPrefix> PodNetwork::first_address(Family family) const {
+  const auto found = std::ranges::find(addresses, family, &IpPrefix::family);
+  return found == addresses.end() ? std::nullopt : std::optional(*found);
+}
+
+std::optional<IpAddress> PodNetwork::gateway(Family family) const {
+  for (const GuestRoute& route : routes) {
+    if (route.destination.family() == family && is_default(route)) return route.gateway;
+  }
+  return std::nullopt;
+}
+
+PodNic find_pod_nic(const Input& input) {
+  const std::string& name = input.request.interface;
+  if (const Link* link = model::find_link(input.before, name)) return {name, *link, input.before.routes};
+  const Link* link = model::find_link(input.observed, name);
+  if (link == nullptr) {
+    std::vector<std::string> names;
+    for (const auto& [other, found] : input.observed.links) {
+      if (found) names.push_back(other);
+    }
+    throw Error(fmt::format("there is no interface '{}' in this namespace", name), 0, ErrorKind::bad_request)
+        .hint(fmt::format(
+            "The interfaces are: {}. Is it the pod's namespace (--netns, --pid), and has its CNI plugin "
+            "run?",
+            fmt::join(names, ", ")));
+  }
+  if (!id_of_tag(link->alias).empty()) {
+    throw Error(fmt::format("'{}' is podnic's own link ({}), not a pod NIC", name, link->alias), 0,
+                ErrorKind::bad_request);
+  }
+  return {name, *link, input.observed.routes};
+}
+
+PodNetwork read_pod_network(const PodNic& nic, const Request& request, std::vector<std::string>& notes) {
+  PodNetwork network{.mac = choose_mac(nic, request), .addresses = addresses_of(nic.link), .routes = {}};
+  const auto has = [&](Family family) { return network.first_address(family).has_value(); };
+  network.mtu = choose_mtu(nic, request, has(Family::v6), notes);
+  for (const Family family : {Family::v4, Family::v6}) {
+    if (!has(family)) continue;
+    std::ranges::move(RouteReader(nic, family, network.addresses, notes).read(),
+                      std::back_inserter(network.routes));
+  }
+  if (has(Family::v6)) {
+    const bool advertised = std::ranges::any_of(nic.routes, [&](const Route& route) {
+      return route.from_router_advertisement() && route.destination.family() == Family::v6 &&
+             route.destination.length == 0 && route.goes_by(nic.name);
+    });
+    network.ipv6 = advertised && !network.gateway(Family::v6) ? Ipv6Source::network : Ipv6Source::service;
+  }
+  if (network.addresses.empty()) {
+    throw Error(fmt::format("'{}' has no global unicast address, neither IPv4 nor IPv6", nic.name), 0,
+                ErrorKind::bad_request)
+        .hint("The guest is to have the pod's address: has the pod's CNI plugin run?");
+  }
+  return network;
+}
+
+std::optional<IpAddress> unknown_router(const PodNetwork& network, const Request& request) {
+  if (network.ipv6 != Ipv6Source::service || !request.service.router || request.service.router6)
+    return std::nullopt;
+  const std::optional<IpAddress> gateway = router_of(network);
+  return gateway && !gateway->is_link_local() ? gateway : std::nullopt;
+}
+
+std::optional<IpAddress> unknown_router(const Input& input) {
+  std::vector<std::string> notes;
+  return unknown_router(read_pod_network(find_pod_nic(input), input.request, notes), input.request);
+}
+
+GuestNic guest_of(const PodNetwork& network, const Input& input, std::string tap) {
+  return {.tap = std::move(tap),
+          .queues = input.request.tap.queues,
+          .mac = network.mac,
+          .mtu = network.mtu,
+          .addresses = network.addresses,
+          .gateway4 = network.gateway(Family::v4),
+          .gateway6 = network.gateway(Family::v6),
+          .dns = input.dns,
+          .routes = network.routes};
+}
+
+IpAddress choose_server_address(const Input& input, const PodNic& nic) {
+  const auto is_taken = [&](const IpAddress& candidate) {
+    const auto covers = [&](const IpPrefix& prefix) {
+      return prefix.length > 0 && prefix.contains(candidate);
+    };
+    const auto has_address = [&](const Link& link) {
+      return std::ranges::any_of(link.addresses,
+                                 [&](const model::Address& one) { return one.prefix.address == candidate; });
+    };
+    if (has_address(nic.link) || std::ranges::find(input.dns.servers, candidate) != input.dns.servers.end())
+      return true;
+    for (const auto& [name, link] : input.observed.links) {
+      if (link && id_of_tag(link->alias).empty() && has_address(*link)) return true;
+    }
+    return std::ranges::any_of(nic.routes, [&](const Route& route) {
+      return route.gateway == candidate || (route.destination.length == 32 && covers(route.destination));
+    });
+  };
+  for (std::uint8_t last = 1; last < 255; ++last) {
+    const IpAddress candidate = IpAddress::v4(169, 254, 75, last);
+    if (!is_taken(candidate)) return candidate;
+  }
+  throw Error("no address of 169.254.75.0/24 is free for the address service", 0, ErrorKind::conflict);
+}
+
+dhcp::Leases leases_of(const PodNetwork& network, const Input& input, const ServerSite& server,
+                       std::vector<std::string>& notes) {
+  const ServiceRequest& service = input.request.service;
+  dhcp::Leases leases{.device = server.device, .v4 = {}, .v6 = {}, .router = {}};
+  if (network.first_address(Family::v4) && service.dhcp4) leases.v4 = lease4(network, input, server);
+  if (!network.first_address(Family::v4) && service.ipv6_only)
+    leases.v4 = ipv6_only_lease(service, network.mac);
+  if (network.ipv6 == Ipv6Source::service && service.dhcp6) leases.v6 = lease6(network, input);
+  if (network.ipv6 == Ipv6Source::service && service.router)
+    leases.router = router(network, input, server, notes);
+  for (const Family family : {Family::v4, Family::v6}) {
+    const auto more = std::ranges::count(network.addresses, family, &IpPrefix::family) - 1;
+    const bool served = family == Family::v4 ? leases.v4.has_value() : leases.v6.has_value();
+    if (more > 0 && served) {
+      notes.push_back(fmt::format(
+          "DHCP gives the guest the first IPv{} address, {}; {} more can only be configured "
+          "in the guest.",
+          family == Family::v4 ? 4 : 6, network.first_address(family)->address.to_string(), more));
+    }
+  }
+  return leases;
+}
+
+}  // namespace podnic::bindings

@@ -1,0 +1,77 @@
+// The pod's network as a guest has it that takes the pod NIC's place: for bindings that give the guest the
+// pod's own address.
+//
+// The pod's gateway is another machine then, not podnic. DHCPv4 can say so. A Router Advertisement cannot:
+// its sender is the router (RFC 4861 section 6.3.4, RFC 4191 section 2.3). So ours is sent in the gateway's
+// stead, from the gateway's link-local address and without a link-layer address: the guest asks the gateway
+// itself for that (docs/adr/0009). Where the network advertises its routers itself, podnic is silent.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bindings/binding.h"
+
+namespace podnic::bindings {
+
+/// tun_net_init() in drivers/net/tun.c: IP_MAX_MTU less the Ethernet header.
+inline constexpr std::uint32_t max_tap_mtu = 65521;
+
+/// The pod NIC and the routes by it, as they were before podnic changed anything.
+struct PodNic {
+  std::string name;
+  model::Link link;
+  std::vector<model::Route> routes;
+};
+
+/// From Input::before where the NIC is part of it, else from what is observed. Throws Error(bad_request).
+PodNic find_pod_nic(const Input& input);
+
+/// Who tells the guest its IPv6 address and router.
+enum class Ipv6Source : std::uint8_t {
+  none,     ///< the pod has no IPv6 address
+  service,  ///< podnic
+  network,  ///< the network's own router: the pod's default route is from an advertisement
+};
+
+struct PodNetwork {
+  MacAddress mac;
+  std::uint32_t mtu = 0;
+  std::vector<IpPrefix> addresses;  ///< global ones, IPv4 first, the primary one first in each family
+  /// What the guest cannot know from its addresses: more specific routes first, the default routes last in
+  /// each family.
+  std::vector<dhcp::GuestRoute> routes;
+  Ipv6Source ipv6 = Ipv6Source::none;
+
+  [[nodiscard]] std::optional<IpPrefix> first_address(Family family) const;
+  [[nodiscard]] std::optional<IpAddress> gateway(Family family) const;  ///< of the default route
+};
+
+/// Throws Error(bad_request) in words that a user understands; `notes` gets what is left out or clamped.
+PodNetwork read_pod_network(const PodNic& nic, const Request& request, std::vector<std::string>& notes);
+
+/// The gateway whose link-local address has to be known before an advertisement can name it, and is not:
+/// neither is it one itself, nor has the request one (ipv6.router).
+std::optional<IpAddress> unknown_router(const PodNetwork& network, const Request& request);
+
+/// The same, of an attachment that is yet to be designed.
+std::optional<IpAddress> unknown_router(const Input& input);
+
+GuestNic guest_of(const PodNetwork& network, const Input& input, std::string tap);
+
+/// Where the address service stands on the guest's link.
+struct ServerSite {
+  std::string device;  ///< it listens there
+  MacAddress mac;      ///< of the device
+  IpAddress address4;  ///< the server identifier: an address of the device, which the guest can ARP
+  IpAddress address6;  ///< link-local, of the device
+};
+
+/// A free one of 169.254.75.0/24, which no address, route or DNS server of the pod has.
+IpAddress choose_server_address(const Input& input, const PodNic& nic);
+
+dhcp::Leases leases_of(const PodNetwork& network, const Input& input, const ServerSite& server,
+                       std::vector<std::string>& notes);
+
+}  // namespace podnic::bindings

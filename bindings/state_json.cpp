@@ -1,0 +1,279 @@
+// States of a namespace as JSON and back: part of every record.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "bindings/json.h"
+
+namespace podnic::bindings {
+namespace {
+
+Json text_or_null(const auto& value) {
+  return value ? Json(value->to_string()) : Json(nullptr);
+}
+
+/// What is as it usually is, is not said.
+Json address_json(const model::Address& address) {
+  Json json{{"address", address.prefix.to_string()}};
+  if (address.no_dad) json["noDad"] = true;
+  if (address.no_prefix_route) json["noPrefixRoute"] = true;
+  if (address.manages_temporary) json["managesTemporary"] = true;
+  if (address.peer) json["peer"] = address.peer->to_string();
+  if (address.broadcast) json["broadcast"] = address.broadcast->to_string();
+  if (!address.label.empty()) json["label"] = address.label;
+  if (address.scope != 0) json["scope"] = address.scope;
+  if (address.metric != 0) json["metric"] = address.metric;
+  if (address.protocol != 0) json["protocol"] = address.protocol;
+  if (address.lifetime) {
+    json["valid"] = address.lifetime->valid;
+    json["preferred"] = address.lifetime->preferred;
+  }
+  return json;
+}
+
+model::Address read_address(ObjectReader reader) {
+  model::Address address;
+  const auto byte = [&](std::string_view key) {
+    return static_cast<std::uint8_t>(reader.number(key, 0xff).value_or(0));
+  };
+  address.prefix = required(reader, "address", reader.parsed("address", IpPrefix::parse));
+  address.no_dad = reader.flag("noDad").value_or(false);
+  address.no_prefix_route = reader.flag("noPrefixRoute").value_or(false);
+  address.manages_temporary = reader.flag("managesTemporary").value_or(false);
+  address.peer = reader.parsed("peer", IpAddress::parse);
+  address.broadcast = reader.parsed("broadcast", IpAddress::parse);
+  address.label = reader.text("label").value_or("");
+  address.scope = byte("scope");
+  address.metric = read_u32(reader, "metric").value_or(0);
+  address.protocol = byte("protocol");
+  const auto valid = read_u32(reader, "valid");
+  const auto preferred = read_u32(reader, "preferred");
+  if (valid && preferred) address.lifetime = model::AddressLifetime{*valid, *preferred};
+  reader.finish();
+  return address;
+}
+
+Json link_json(const model::Link& link) {
+  Json addresses = Json::array();
+  for (const model::Address& address : link.addresses) addresses.push_back(address_json(address));
+  Json json{{"kind", link.kind},
+            {"mac", link.mac.to_string()},
+            {"mtu", link.mtu},
+            {"up", link.up},
+            {"master", link.master},
+            {"alias", link.alias},
+            {"ipv6LinkLocal", link.ipv6_link_local},
+            {"addresses", std::move(addresses)}};
+  if (!link.former_name.empty()) json["formerName"] = link.former_name;
+  if (link.bridge) {
+    json["bridge"] = {{"multicastSnooping", link.bridge->multicast_snooping},
+                      {"groupForwardMask", link.bridge->group_forward_mask}};
+  }
+  if (link.port) json["port"] = {{"learning", link.port->learning}};
+  if (link.tap) {
+    json["tap"] = {{"uid", link.tap->uid ? Json(*link.tap->uid) : Json(nullptr)},
+                   {"gid", link.tap->gid ? Json(*link.tap->gid) : Json(nullptr)},
+                   {"multiQueue", link.tap->multi_queue},
+                   {"vnetHdr", link.tap->vnet_hdr}};
+  }
+  return json;
+}
+
+/// The objects of a list.
+std::vector<ObjectReader> objects(ObjectReader& reader, std::string_view key) {
+  std::vector<ObjectReader> all;
+  const Json* list = reader.find(key);
+  if (list == nullptr) return all;
+  if (!list->is_array()) reader.refuse(key, "must be a list");
+  for (const Json& item : *list) {
+    if (!item.is_object()) reader.refuse(key, "must be a list of objects");
+    all.emplace_back(item, std::string(key));
+  }
+  return all;
+}
+
+model::Link read_link(ObjectReader reader) {
+  model::Link link;
+  link.kind = required(reader, "kind", reader.text("kind"));
+  link.mac = required(reader, "mac", reader.parsed("mac", MacAddress::parse));
+  link.mtu = required(reader, "mtu", read_u32(reader, "mtu"));
+  link.up = required(reader, "up", reader.flag("up"));
+  link.master = required(reader, "master", reader.text("master"));
+  link.alias = required(reader, "alias", reader.text("alias"));
+  link.ipv6_link_local = required(reader, "ipv6LinkLocal", reader.flag("ipv6LinkLocal"));
+  for (ObjectReader& address : objects(reader, "addresses"))
+    link.addresses.push_back(read_address(std::move(address)));
+  link.former_name = reader.text("formerName").value_or("");
+  if (auto bridge = reader.object("bridge")) {
+    link.bridge = {
+        .multicast_snooping = required(*bridge, "multicastSnooping", bridge->flag("multicastSnooping")),
+        .group_forward_mask =
+            static_cast<std::uint16_t>(bridge->number("groupForwardMask", 0xffff).value_or(0))};
+  }
+  if (auto port = reader.object("port")) {
+    link.port = {.learning = required(*port, "learning", port->flag("learning"))};
+  }
+  if (auto tap = reader.object("tap")) {
+    link.tap = {.uid = read_u32(*tap, "uid"),
+                .gid = read_u32(*tap, "gid"),
+                .multi_queue = required(*tap, "multiQueue", tap->flag("multiQueue")),
+                .vnet_hdr = required(*tap, "vnetHdr", tap->flag("vnetHdr"))};
+  }
+  reader.finish();
+  return link;
+}
+
+Json route_json(const model::Route& route) {
+  Json hops = Json::array();
+  for (const model::NextHop& hop : route.hops) {
+    hops.push_back({{"gateway", text_or_null(hop.gateway)},
+                    {"link", hop.link},
+                    {"onLink", hop.on_link},
+                    {"weight", hop.weight}});
+  }
+  Json options = Json::array();
+  for (const auto& [number, value] : route.options) options.push_back({{"number", number}, {"value", value}});
+  return {{"destination", route.destination.to_string()},
+          {"gateway", text_or_null(route.gateway)},
+          {"link", route.link},
+          {"onLink", route.on_link},
+          {"hops", std::move(hops)},
+          {"metric", route.metric},
+          {"table", route.table},
+          {"type", route.type},
+          {"protocol", route.protocol},
+          {"scope", route.scope},
+          {"tos", route.tos},
+          {"preference", route.preference},
+          {"source", text_or_null(route.source)},
+          {"from", text_or_null(route.from)},
+          {"options", std::move(options)},
+          {"beyond", route.beyond}};
+}
+
+model::NextHop read_hop(ObjectReader reader) {
+  model::NextHop hop;
+  hop.gateway = reader.parsed("gateway", IpAddress::parse);
+  hop.link = required(reader, "link", reader.text("link"));
+  hop.on_link = required(reader, "onLink", reader.flag("onLink"));
+  hop.weight = static_cast<unsigned>(required(reader, "weight", reader.number("weight", 256)));
+  reader.finish();
+  return hop;
+}
+
+model::Route read_route(ObjectReader reader) {
+  model::Route route;
+  const auto byte = [&](std::string_view key) {
+    return static_cast<std::uint8_t>(required(reader, key, reader.number(key, 0xff)));
+  };
+  route.destination = required(reader, "destination", reader.parsed("destination", IpPrefix::parse));
+  route.gateway = reader.parsed("gateway", IpAddress::parse);
+  route.link = required(reader, "link", reader.text("link"));
+  route.on_link = required(reader, "onLink", reader.flag("onLink"));
+  for (ObjectReader& hop : objects(reader, "hops")) route.hops.push_back(read_hop(std::move(hop)));
+  route.metric = required(reader, "metric", read_u32(reader, "metric"));
+  route.table = required(reader, "table", read_u32(reader, "table"));
+  route.type = byte("type");
+  route.protocol = byte("protocol");
+  route.scope = byte("scope");
+  route.tos = byte("tos");
+  route.preference = byte("preference");
+  route.source = reader.parsed("source", IpAddress::parse);
+  route.from = reader.parsed("from", IpPrefix::parse);
+  for (ObjectReader& option : objects(reader, "options")) {
+    const auto number = required(option, "number", option.number("number", 0xffff));
+    const auto value = required(option, "value", read_u32(option, "value"));
+    route.options.emplace_back(static_cast<std::uint16_t>(number), value);
+    option.finish();
+  }
+  route.beyond = required(reader, "beyond", reader.text("beyond"));
+  reader.finish();
+  return route;
+}
+
+Json routes_json(const std::vector<model::Route>& routes) {
+  Json all = Json::array();
+  for (const model::Route& route : routes) all.push_back(route_json(route));
+  return all;
+}
+
+/// A sysctl's key may hold any link's name, and that any bytes: those that JSON does not take are written as
+/// %XX, and so is '%' itself.
+std::string escaped(std::string_view key) {
+  std::string text;
+  for (const char c : key) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte > 0x20 && byte < 0x7f && c != '%') {
+      text += c;
+    } else {
+      text += fmt::format("%{:02X}", byte);
+    }
+  }
+  return text;
+}
+
+std::string unescaped(std::string_view text) {
+  std::string key;
+  while (!text.empty()) {
+    unsigned byte = 0;
+    const char* const digits = &text.front() + 1;
+    if (text.front() == '%' && text.size() >= 3 &&
+        std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
+      key += static_cast<char>(byte);
+      text.remove_prefix(3);
+    } else {
+      key += text.front();
+      text.remove_prefix(1);
+    }
+  }
+  return key;
+}
+
+}  // namespace
+
+Json to_json(const model::NetState& state) {
+  Json links = Json::object();
+  Json sysctls = Json::object();
+  Json tables = Json::array();
+  for (const auto& [name, link] : state.links) links[name] = link ? link_json(*link) : Json(nullptr);
+  for (const auto& [key, value] : state.sysctls) sysctls[escaped(key)] = value ? Json(*value) : Json(nullptr);
+  for (const auto& [name, table] : state.tables) tables.push_back(name);
+  Json json{{"links", std::move(links)}, {"sysctls", std::move(sysctls)}, {"tables", std::move(tables)}};
+  if (!state.routes.empty()) json["routes"] = routes_json(state.routes);
+  if (!state.no_routes.empty()) json["noRoutes"] = routes_json(state.no_routes);
+  return json;
+}
+
+model::NetState read_state(ObjectReader reader) {
+  model::NetState state;
+  if (const Json* links = reader.find("links")) {
+    for (const auto& [name, link] : links->items()) {
+      state.links[name] = link.is_null() ? std::nullopt : std::optional(read_link(ObjectReader(link, name)));
+    }
+  }
+  if (const Json* sysctls = reader.find("sysctls")) {
+    for (const auto& [key, value] : sysctls->items()) {
+      state.sysctls[unescaped(key)] =
+          value.is_string() ? std::optional(value.get<std::string>()) : std::nullopt;
+    }
+  }
+  for (const std::string& name : reader.texts("tables")) state.tables[name] = std::nullopt;
+  for (ObjectReader& route : objects(reader, "routes")) state.routes.push_back(read_route(std::move(route)));
+  for (ObjectReader& route : objects(reader, "noRoutes"))
+    state.no_routes.push_back(read_route(std::move(route)));
+  reader.finish();
+  return state;
+}
+
+std::vector<IpPrefix> read_prefixes(ObjectReader& reader, std::string_view key) {
+  std::vector<IpPrefix> all;
+  for (const std::string& text : reader.texts(key)) {
+    const auto prefix = IpPrefix::parse(text);
+    if (!prefix) reader.refuse(key, prefix.error().message);
+    all.push_back(*prefix);
+  }
+  return all;
+}
+
+}  // namespace podnic::bindings
