@@ -7,6 +7,7 @@
 
 #include "bindings/bridge/filter.h"
 #include "bindings/pod_network.h"
+#include "netsetup/model/converge.h"
 #include "netsetup/types/interface_name.h"
 
 namespace podnic::bindings::bridge {
@@ -194,7 +195,8 @@ struct Plumbing {
     Link bridge = link("bridge", macs.bridge);
     bridge.bridge =
         model::BridgeOptions{.multicast_snooping = false, .group_forward_mask = input.request.group_fwd_mask};
-    if (network.first_address(Family::v4) && leases.v4) bridge.addresses.push_back({.prefix = {leases.v4->server, 32}});
+    if (network.first_address(Family::v4) && leases.v4)
+      bridge.addresses.push_back({.prefix = {leases.v4->server, 32}});
     if (serves_ipv6()) {
       bridge.addresses.push_back({.prefix = {IpAddress::link_local_of(macs.bridge), 64}, .no_dad = true});
     }
