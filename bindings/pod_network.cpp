@@ -178,7 +178,9 @@ dhcp::Lease4 lease4(const PodNetwork& network, const Input& input, const ServerS
   lease.client = network.mac;
   lease.address = *network.first_address(Family::v4);
   lease.server = server.address4;
+  // Without it the renewals, which go to the server alone, would go to the pod's gateway.
   lease.routes = routes_of(network, Family::v4);
+  lease.routes.insert(lease.routes.begin(), {whole(server.address4), std::nullopt});
   lease.dns = input.dns;
   lease.hostname = input.request.hostname;
   if (!input.dns.search.empty()) lease.domain = input.dns.search.front();

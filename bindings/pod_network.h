@@ -4,7 +4,7 @@
 // The pod's gateway is another machine then, not podnic. DHCPv4 can say so. A Router Advertisement cannot:
 // its sender is the router (RFC 4861 section 6.3.4, RFC 4191 section 2.3). So ours is sent in the gateway's
 // stead, from the gateway's link-local address and without a link-layer address: the guest asks the gateway
-// itself for that (docs/adr/0009). Where the network advertises its routers itself, podnic is silent.
+// itself for that (docs/adr/0011). Where the network advertises its routers itself, podnic is silent.
 #pragma once
 
 #include <optional>

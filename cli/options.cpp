@@ -99,6 +99,10 @@ po::options_description request_flags() {
       ("guest-cidr4", po::value<std::string>(), "IPv4 network of gateway and guest (default 10.0.2.0/24)")  //
       ("guest-cidr6", po::value<std::string>(),
        "IPv6 network of gateway and guest (default fd10:0:2::/120)")  //
+      ("group-fwd-mask", po::value<std::string>(),
+       "bridge: which frames for 01:80:c2:00:00:0X pass; 0x4000: LLDP (default none)")  //
+      ("router6", po::value<std::string>(),
+       "bridge: link-local address of the pod's IPv6 gateway (default: it is asked)")  //
       ("port", po::value<std::vector<std::string>>(),
        "forwarded port, repeatable: 80/tcp, 8000-8100/udp, 8080:80/tcp (pod port:guest port)")  //
       ("except-port", po::value<std::vector<std::string>>(),
@@ -170,6 +174,18 @@ std::uint32_t parse_user_id(std::string_view text, std::string_view flag) {
   return id;
 }
 
+/// Decimal, or hexadecimal with 0x in front.
+std::uint16_t parse_mask(std::string_view text, std::string_view flag) {
+  const bool is_hex = text.starts_with("0x") || text.starts_with("0X");
+  const std::string_view digits = is_hex ? text.substr(2) : text;
+  std::uint16_t mask = 0;
+  const auto [stop, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), mask, is_hex ? 16 : 10);
+  if (error != std::errc{} || stop != digits.data() + digits.size())
+    refuse(fmt::format("--{}: '{}' is not a number from 0 to 65535", flag, text));
+  return mask;
+}
+
 class Flags {
  public:
   explicit Flags(const po::variables_map& values) : values_(values) {}
@@ -206,6 +222,9 @@ void read_service(const Flags& flags, bindings::ServiceRequest& service) {
   if (flags.on("no-dhcp6")) service.dhcp6 = false;
   if (flags.on("no-ra")) service.router = false;
   if (flags.on("slaac")) service.slaac = true;
+  if (const auto router = flags.get<std::string>("router6")) {
+    service.router6 = understand(IpAddress::parse(*router), "router6");
+  }
   if (flags.on("ipv6-only")) service.ipv6_only = true;
   if (const auto seconds = flags.get<std::string>("lease-time")) {
     service.lease_seconds = understand(bindings::parse_lease_time(*seconds), "lease-time");
@@ -242,6 +261,8 @@ void read_request(const Flags& flags, bindings::Request& request) {
   if (const auto cidr = flags.get<std::string>("guest-cidr6")) {
     request.guest_cidr6 = understand(IpPrefix::parse(*cidr), "guest-cidr6");
   }
+  if (const auto mask = flags.get<std::string>("group-fwd-mask"))
+    request.group_fwd_mask = parse_mask(*mask, "group-fwd-mask");
   read_list(flags, "port", bindings::PortForward::parse, request.ports, "all");
   read_list(flags, "except-port", bindings::PortForward::parse, request.except_ports);
   read_service(flags, request.service);

@@ -25,7 +25,7 @@ void check(int result, const char* what) {
 
 }  // namespace
 
-NamespaceGuest::NamespaceGuest(const bindings::Record& record, const Place& place)
+NamespaceGuest::NamespaceGuest(const bindings::Record& record, const Place& place, Configured configured)
     : queues_(open_tap_queues(record, place)), stop_(::eventfd(0, EFD_CLOEXEC)) {
   netns.netns().run([&] {
     nic_ = kernel::open_tun_device();
@@ -40,12 +40,16 @@ NamespaceGuest::NamespaceGuest(const bindings::Record& record, const Place& plac
     check(::ioctl(queue.get(), TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6), "offloads");
 
   const bindings::GuestNic& guest = record.guest;
-  std::string batch = fmt::format("link set eth0 address {} mtu {} up\n", guest.mac.to_string(), guest.mtu);
-  for (const IpPrefix& address : guest.addresses)
-    batch +=
-        fmt::format("addr add {} dev eth0{}\n", address.to_string(), address.address.is_v6() ? " nodad" : "");
-  for (const auto& gateway : {guest.gateway4, guest.gateway6})
-    if (gateway) batch += fmt::format("route add default via {}\n", gateway->to_string());
+  std::string batch = fmt::format("link set eth0 address {} up\n", guest.mac.to_string());
+  if (configured == Configured::by_hand) {
+    batch += fmt::format("link set eth0 mtu {}\n", guest.mtu);
+    for (const IpPrefix& address : guest.addresses)
+      batch += fmt::format("addr add {} dev eth0{}\n", address.to_string(),
+                           address.address.is_v6() ? " nodad" : "");
+    for (const dhcp::GuestRoute& route : guest.routes)
+      batch += fmt::format("route add {}{} dev eth0\n", route.destination.to_string(),
+                           route.gateway ? " via " + route.gateway->to_string() : "");
+  }
   netns.must(fmt::format("echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; ip -b - <<'END'\n{}END", batch));
   carrier_ = std::thread([this] { carry_frames(); });
 }

@@ -9,11 +9,17 @@
 
 namespace podnic::test {
 
-/// In the place of a VM: holds the tap's queues, and has the MAC, MTU, addresses and default routes that the
-/// record's GuestNic says, set by hand.
+/// How a guest comes to its addresses.
+enum class Configured : std::uint8_t {
+  by_hand,    ///< it has the MTU, addresses and routes that the record's GuestNic says
+  by_itself,  ///< it has the MAC alone; whatever runs in it does the rest
+};
+
+/// In the place of a VM: holds the tap's queues, and has the MAC that the record's GuestNic says.
 class NamespaceGuest {
  public:
-  NamespaceGuest(const bindings::Record& record, const Place& place);
+  NamespaceGuest(const bindings::Record& record, const Place& place,
+                 Configured configured = Configured::by_hand);
   NamespaceGuest(const NamespaceGuest&) = delete;
   NamespaceGuest& operator=(const NamespaceGuest&) = delete;
   ~NamespaceGuest();

@@ -100,7 +100,8 @@ void expect_loop_closes(const Design& design, const NetState& observed) {
     EXPECT_TRUE(model::diff(after, before, ownership).empty());
     for (const auto& [name, link] : observed.links) EXPECT_EQ(after.links.at(name), link);
     for (const auto& [name, link] : design.desired.links) {
-      if (!observed.links.contains(name)) EXPECT_EQ(model::find_link(after, name), nullptr) << name;
+      if (observed.links.contains(name)) continue;
+      EXPECT_EQ(model::find_link(after, name), nullptr) << name;
     }
     for (const model::Route& route : observed.routes) {
       EXPECT_TRUE(route.protocol == model::route_by_kernel || route.from_router_advertisement() ||
@@ -142,19 +143,24 @@ void expect_design(const json& expected, const Design& design) {
     const dhcp::RouterAdvert& router = *design.leases.router;
     EXPECT_EQ(router.managed, design.leases.v6 && !router.autonomous);
     EXPECT_EQ(router.other, design.leases.v6.has_value());
-    if (router.prefix.family() == Family::v6)
+    if (router.prefix.family() == Family::v6) {
       EXPECT_TRUE(router.prefix.contains(design.guest.addresses.back().address));
+    }
     if (expected.contains("advertised")) {
       EXPECT_EQ(router.address.to_string(), expected["advertised"].get<std::string>());
       EXPECT_EQ(router.mac, std::nullopt);
     }
-    if (expected.contains("advertisedRoutes"))
+    if (expected.contains("advertisedRoutes")) {
       EXPECT_EQ(texts_of(router.routes), expected["advertisedRoutes"]);
+    }
   }
-  if (expected.contains("routes")) EXPECT_EQ(texts_of(design.guest.routes), expected["routes"]);
+  if (expected.contains("routes")) {
+    EXPECT_EQ(texts_of(design.guest.routes), expected["routes"]);
+  }
   if (design.leases.v4 && expected.contains("routes")) {
+    // And one to the server.
     EXPECT_EQ(design.leases.v4->routes.size(),
-              static_cast<std::size_t>(std::ranges::count_if(design.guest.routes, [](const auto& route) {
+              1U + static_cast<std::size_t>(std::ranges::count_if(design.guest.routes, [](const auto& route) {
                 return route.destination.family() == Family::v4;
               })));
   }

@@ -231,6 +231,8 @@ Request full_request() {
   request.guest_cidr6 = *IpPrefix::parse("fd07::/120");
   request.ports = ports_of({"80/tcp", "8000-8100:9000-9100/udp"});
   request.service = full_service();
+  request.group_fwd_mask = 0x4000;
+  request.service.router6 = *IpAddress::parse("fe80::1");
   request.hostname = "seven";
   return request;
 }
@@ -266,6 +268,9 @@ TEST(Request, WhatCannotBeIsRefusedBeforeAnythingIsLookedAt) {
   refused([](Request& r) { r.guest_cidr4 = *IpPrefix::parse("127.0.0.0/24"); });
   refused([](Request& r) { r.guest_cidr6 = *IpPrefix::parse("fe80::/64"); });
   refused([](Request& r) { r.hostname = "a b"; });
+  refused([](Request& r) { r.group_fwd_mask = 1; });  // STP
+  refused([](Request& r) { r.service.router6 = *IpAddress::parse("2001:db8::1"); });
+  refused([](Request& r) { r.service.router6 = *IpAddress::parse("169.254.1.1"); });
   refused([](Request& r) { r.service.slaac = true; });  // its network is no /64
   refused([](Request& r) {
     r.guest_cidr6.reset();
@@ -292,8 +297,45 @@ TEST(Record, ARoundTripKeepsEverything) {
                                                 .alias = "podnic:vm-7",
                                                 .ipv6_link_local = false,
                                                 .bridge = model::BridgeOptions{.multicast_snooping = false},
-                                                .addresses = {*IpPrefix::parse("10.0.2.1/24")}};
+                                                .addresses = {{.prefix = *IpPrefix::parse("10.0.2.1/24")}}};
   record.desired.links["vnet0"] = model::Link{.kind = "tun", .tap = model::TapOptions{.uid = 107}};
+  record.before.links["eth0"] =
+      model::Link{.kind = "veth",
+                  .mac = *MacAddress::parse("0a:58:0a:f4:01:05"),
+                  .mtu = 1500,
+                  .port = model::PortOptions{.learning = false},
+                  .addresses = {{.prefix = *IpPrefix::parse("10.244.1.5/24"),
+                                 .no_prefix_route = true,
+                                 .peer = *IpAddress::parse("10.244.1.6"),
+                                 .broadcast = *IpAddress::parse("10.244.1.255"),
+                                 .label = "eth0:x",
+                                 .scope = 253,
+                                 .metric = 7},
+                                {.prefix = *IpPrefix::parse("2001:db8::5/64"),
+                                 .no_dad = true,
+                                 .manages_temporary = true,
+                                 .protocol = 2,
+                                 .lifetime = model::AddressLifetime{.valid = 100, .preferred = 50}}},
+                  .former_name = "nic-eth0"};
+  record.before.routes = {
+      {.destination = *IpPrefix::parse("0.0.0.0/0"),
+       .gateway = *IpAddress::parse("fe80::1"),
+       .link = "eth0",
+       .on_link = true,
+       .metric = 100,
+       .table = 1000,
+       .protocol = 4,
+       .scope = 253,
+       .tos = 8,
+       .source = *IpAddress::parse("10.244.1.5"),
+       .options = {{2, 1400}, {8, 1360}}},
+      {.destination = *IpPrefix::parse("2001:db8:1::/48"),
+       .hops = {{.gateway = *IpAddress::parse("2001:db8::1"), .link = "eth0", .weight = 5},
+                {.link = "eth0", .on_link = true}},
+       .preference = 3,
+       .from = *IpPrefix::parse("2001:db8::/64"),
+       .beyond = "an encapsulation"}};
+  record.before.no_routes = {{.destination = *IpPrefix::parse("192.0.2.0/24"), .type = 6}};
   record.bridge = "br-eth0";
   record.guest = {.tap = "vnet0",
                   .queues = 4,
