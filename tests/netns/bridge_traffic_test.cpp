@@ -35,7 +35,8 @@ class Bridged : public testing::Test {
 
   /// dhcpcd, which does DHCPv4, DHCPv6, Router Advertisements, classless routes and MTU.
   void start_client() {
-    const std::string conf = folder.write("dhcpcd.conf", "option interface_mtu\nnodelay\nduid\nnoarp\n");
+    const std::string conf =
+        folder.write("dhcpcd.conf", "option interface_mtu, classless_static_routes\nnodelay\nduid\nnoarp\n");
     folder.write("passwd", "root:x:0:0:root:/root:/bin/sh\n");
     client.emplace(
         guest->netns,
@@ -60,7 +61,8 @@ class Bridged : public testing::Test {
 
   void expect_traffic(Family family, const IpAddress& peer_ip) {
     const IpAddress pod_ip = std::ranges::find(record.guest.addresses, family, &IpPrefix::family)->address;
-    const std::uint8_t icmp = family == Family::v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+    const auto icmp =
+        static_cast<std::uint8_t>(family == Family::v4 ? int{IPPROTO_ICMP} : int{IPPROTO_ICMPV6});
     const Answerer at_guest(guest->netns, "guest", {80});
     const Answerer at_peer(peer(), "peer", {5000});
     for (const std::uint8_t protocol : {std::uint8_t{IPPROTO_TCP}, std::uint8_t{IPPROTO_UDP}}) {
@@ -128,6 +130,14 @@ struct Case {
   const char* route6 = nullptr;
 };
 
+std::ostream& operator<<(std::ostream& out, const Case& one) {
+  return out << one.name;
+}
+
+std::string case_name(const testing::TestParamInfo<Case>& info) {
+  return info.param.name;
+}
+
 class BridgedPods : public Bridged, public testing::WithParamInterface<Case> {};
 
 TEST_P(BridgedPods, TheGuestHasWhatThePodHad) {
@@ -146,7 +156,7 @@ TEST_P(BridgedPods, TheGuestHasWhatThePodHad) {
   }
   if (one.route4 != nullptr) {
     expect_guest_has("ip route show", one.route4);
-    expect_guest_has("ip link show eth0", "mtu 1450");
+    expect_guest_has("ip route show", "mtu 1450");  // dhcpcd keeps the MTU in the routes
     expect_traffic(Family::v4, ip(one.peer4));
   }
   if (one.route6 != nullptr) {
@@ -182,7 +192,7 @@ INSTANTIATE_TEST_SUITE_P(
              "default via 172.20.0.254",
              nullptr},
         Case{"IPv6Alone", {"2001:db8::7/64"}, false, nullptr, "2001:db8::fe", nullptr, "default via fe80::"}),
-    [](const auto& info) { return info.param.name; });
+    case_name);
 
 /// As some plugins do it: fe80::1 is the gateway of every pod.
 TEST_F(Bridged, ALinkLocalGatewayIsAdvertisedAsItself) {
@@ -196,15 +206,13 @@ TEST_F(Bridged, ALinkLocalGatewayIsAdvertisedAsItself) {
 }
 
 TEST_F(Bridged, NothingOfTheAddressServiceReachesTheNetwork) {
-  net.emplace();
-  Capture outside(peer(), "veth0");
   wire({});
-  Capture real(peer(), "veth0");
+  Capture outside(peer(), "veth0");
   start_client();
   expect_guest_has("ip -6 route show default", "default via fe80::");
   expect_guest_has("ip addr show eth0", "10.244.1.5/24");
   expect_traffic(Family::v4, ip("10.244.1.254"));
-  EXPECT_FALSE(real.has_seen([](const Packet& packet) {
+  EXPECT_FALSE(outside.has_seen([](const Packet& packet) {
     const auto port_at = [&](std::size_t at) {
       return packet.payload.size() < at + 2 ? 0 : packet.payload[at] * 256 + packet.payload[at + 1];
     };

@@ -255,11 +255,11 @@ TEST_F(KernelLink, ForeignLinksAreReadAsTheyAre) {
   EXPECT_EQ(v0.alias, "hey you");
   EXPECT_TRUE(v0.up);
   EXPECT_TRUE(v0.ipv6_link_local);
-  EXPECT_EQ(v0.addresses.front().to_string(), "192.0.2.1/32");
+  EXPECT_EQ(v0.addresses.front().prefix.to_string(), "192.0.2.1/32");
   EXPECT_EQ(observed("t0").kind, "tun");
   EXPECT_EQ(observed("t0").tap, std::nullopt);
   EXPECT_EQ(observed("lo").kind, "");
-  EXPECT_EQ(observed("lo").addresses.front().to_string(), "127.0.0.1/8");
+  EXPECT_EQ(observed("lo").addresses.front().prefix.to_string(), "127.0.0.1/8");
 }
 
 TEST_F(KernelLink, CountersAreRead) {

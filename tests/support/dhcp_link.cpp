@@ -132,7 +132,7 @@ void add_link(const TestNetns& pod, const TestNetns& guest, const dhcp::Leases& 
   std::string at_pod =
       fmt::format("ip link add {} type veth peer name {} netns {} || exit\n", device, nic, guest.path());
   if (has_v6) at_pod += fmt::format("echo 0 > /proc/sys/net/ipv6/conf/{}/accept_dad\n", device);
-  if (router) at_pod += fmt::format("ip link set {} address {}\n", device, router->mac.to_string());
+  if (router) at_pod += fmt::format("ip link set {} address {}\n", device, router->mac->to_string());
   if (v4)
     at_pod += fmt::format("ip addr add {}/{} dev {}\n", v4->server.to_string(), v4->address.length, device);
   at_pod += fmt::format("ip link set {} up\n", device);

@@ -130,6 +130,13 @@ TEST(RouterMessageTest, WritesWhatIsThereOnly) {
   EXPECT_EQ(encode_advertisement(router, AdvertKind::regular).size(), 24U) << "RFC 4861 section 4.6.2";
 }
 
+/// RFC 4861 section 4.2: "MAY be omitted": the guest asks the router itself.
+TEST(RouterMessageTest, LeavesOutTheLinkLayerAddressOfARouterThatIsSpokenFor) {
+  const auto options = advertised_options(encode_advertisement({.mtu = 1400}, AdvertKind::regular)).value();
+  ASSERT_EQ(options.size(), 1U);
+  EXPECT_EQ(options[0].type, nd_option::mtu);
+}
+
 TEST(RouterMessageTest, WritesPref64) {
   // RFC 8781 section 4: 13 bits of 8 seconds, rounded up, and the code of the length.
   struct Case {
@@ -141,7 +148,7 @@ TEST(RouterMessageTest, WritesPref64) {
        {Case{"64:ff9b::/96", 1800, 225U << 3U | 0U}, Case{"64:ff9b::/64", 1801, 226U << 3U | 1U},
         Case{"64:ff9b::/56", 8, 1U << 3U | 2U}, Case{"64:ff9b::/48", 1, 1U << 3U | 3U},
         Case{"64:ff9b::/40", 65528, 8191U << 3U | 4U}, Case{"64:ff9b::/32", 65535, 8191U << 3U | 5U}}) {
-    RouterAdvert router;
+    RouterAdvert router{.mac = guest_mac};
     router.pref64 = prefix(text);
     router.lifetime = lifetime;
     const Bytes bytes = encode_advertisement(router, AdvertKind::regular);
