@@ -110,12 +110,31 @@ struct Planner {
     }
   }
 
+  [[nodiscard]] bool is_missing(const Route& route) const {
+    return !route.from_router_advertisement() && has_its_links(route) &&
+           std::ranges::find(now.routes, route) == now.routes.end();
+  }
+
+  /// The kernel wants to see a gateway's own route when it is given one by that gateway, not later. Where
+  /// somebody has taken it away since, it is there for the time of the adding.
+  void add_ways_to_gateways() {
+    for (const Route& way : wanted.no_routes) {
+      if (std::ranges::find(now.routes, way) != now.routes.end()) continue;
+      const auto leads_to = [&](const std::optional<IpAddress>& gateway) {
+        return gateway && way.destination.contains(*gateway);
+      };
+      const bool is_needed = std::ranges::any_of(wanted.routes, [&](const Route& route) {
+        return is_missing(route) &&
+               (leads_to(route.gateway) || std::ranges::any_of(route.hops, leads_to, &NextHop::gateway));
+      });
+      if (is_needed) emit(AddRoute{way});
+    }
+  }
+
   void add_routes() {
     for (const bool by_gateway : {false, true}) {
       for (const Route& route : wanted.routes) {
-        if (leans(route) != by_gateway || route.from_router_advertisement() || !has_its_links(route))
-          continue;
-        if (std::ranges::find(now.routes, route) == now.routes.end()) emit(AddRoute{route});
+        if (leans(route) == by_gateway && is_missing(route)) emit(AddRoute{route});
       }
     }
   }
@@ -286,8 +305,9 @@ Plan diff(const NetState& observed, const NetState& wanted, const Ownership& own
   planner.set_links();
   planner.add_addresses();
   planner.allow_link_local();
-  planner.delete_routes();
+  planner.add_ways_to_gateways();
   planner.add_routes();
+  planner.delete_routes();
   planner.delete_tables();
   return std::move(planner.plan);
 }

@@ -85,13 +85,15 @@ struct Commands {
       if (link.tap->multi_queue) add += " multi_queue";
       lines.push_back(add);
     } else {
-      std::string add = fmt::format("ip link add name {} type {}", name, quoted(link.kind));
+      // An ifb takes no other address later.
+      std::string add = fmt::format("ip link add name {} address {} type {}", name, link.mac.to_string(),
+                                    quoted(link.kind));
       if (link.bridge) add += bridge_words(*link.bridge);
       lines.push_back(add);
     }
-    lines.push_back(fmt::format("ip link set dev {} address {} mtu {} alias {}{}", name, link.mac.to_string(),
-                                link.mtu, quoted(link.alias),
-                                link.ipv6_link_local ? "" : " addrgenmode none"));
+    const std::string address = link.tap ? " address " + link.mac.to_string() : "";
+    lines.push_back(fmt::format("ip link set dev {}{} mtu {} alias {}{}", name, address, link.mtu,
+                                quoted(link.alias), link.ipv6_link_local ? "" : " addrgenmode none"));
     return lines;
   }
   Lines operator()(const DeleteLink& step) const {

@@ -35,22 +35,36 @@ def plain_veth():
     return Path(peer, guest, "10.9.0.2", "10.9.0.1", [])
 
 
-def masquerade(podnic, folder, topology, ports):
+def attach_by_hand(podnic, folder, request):
+    """A pod, its peer and a guest whose NIC is a veth in the place of the tap."""
     pod, peer = make_pod()
     guest = Namespace()
     config = os.path.join(folder, "request.json")
     with open(config, "w") as file:
-        # Every second port, and those that the measurements use.
-        listed = [f"{1 + 2 * i}/tcp" for i in range(ports)] + (["5201/udp", "5201/tcp", "7000/tcp"] if ports else [])
-        json.dump({"ports": listed, "topology": topology, "resolvConf": "/dev/null"}, file)
+        json.dump({**request, "resolvConf": "/dev/null"}, file)
     plan = subprocess.run([podnic, "plan", "--netns", pod.path, "--config", config, "--output", "json"], check=True,
                           capture_output=True)
-    for step in json.loads(plan.stdout)["steps"]:
+    plan = json.loads(plan.stdout)
+    for step in plan["steps"]:
         for command in step["commands"]:
             if command.startswith("ip tuntap add"):
                 command = f"ip link add tap-eth0 type veth peer name eth0 netns {guest.path}"
             pod.run(command)
+    return pod, peer, guest, plan["result"]["guest"]
+
+
+def masquerade(podnic, folder, topology, ports):
+    # Every second port, and those that the measurements use.
+    listed = [f"{1 + 2 * i}/tcp" for i in range(ports)] + (["5201/udp", "5201/tcp", "7000/tcp"] if ports else [])
+    pod, peer, guest, _nic = attach_by_hand(podnic, folder, {"ports": listed, "topology": topology})
     guest.run(f"ip address add {GUEST4}/24 dev eth0; ip link set eth0 up; ip route add default via {GATEWAY4}")
+    return Path(peer, guest, POD4, PEER4, [pod])
+
+
+def bridge(podnic, folder):
+    pod, peer, guest, nic = attach_by_hand(podnic, folder, {"binding": "bridge"})
+    guest.run(f"ip link set eth0 address {nic['mac']} up; ip address add {POD4}/24 dev eth0; "
+              f"ip route add default via {PEER4}")
     return Path(peer, guest, POD4, PEER4, [pod])
 
 
@@ -104,6 +118,7 @@ def main():
         for topology in ("tap", "bridge"):
             for ports in (0, 10000):
                 paths[f"{topology}, {ports} ports"] = masquerade(podnic, folder, topology, ports)
+        paths["binding bridge"] = bridge(podnic, folder)
         taken = {name: [] for name in paths}
         for _ in range(rounds):  # interleaved: the machine's speed drifts
             for name, path in paths.items():

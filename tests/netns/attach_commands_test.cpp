@@ -23,6 +23,8 @@ Snapshot judged(const TestNetns& netns) {
   Snapshot judged;
   for (auto& [name, value] : take_snapshot(netns)) {
     if (name.starts_with("nft ")) continue;  // handles are numbered as they come
+    // A group that a kernel thread joins for an address that is gone by then stays until the link goes down.
+    if (name.starts_with("group nic-")) continue;
     auto json = nlohmann::json::parse(value, nullptr, false);
     if (json.is_object()) {
       for (const char* key : {"ifindex", "link_index", "link_netnsid"}) json.erase(key);
@@ -59,7 +61,7 @@ TEST_P(AttachCommands, RunByShLeadToTheSameStateAndBack) {
       kernel::Kernel kernel(twin->pod.netns());
       for (const model::Step& step : back) kernel.apply(step);
     }
-    EXPECT_EQ(difference(twin_start, take_snapshot(twin->pod)), "");
+    expect_as_it_was(twin_start, twin->pod);
     test.detach_all();
   });
 }

@@ -43,7 +43,7 @@ void for_each_request(std::uint64_t usual_seed, int pods, int requests, const st
       }
       EXPECT_EQ(open_descriptors(), descriptors) << "descriptors are left open";
       EXPECT_EQ(files_in(test.place.state_dir), std::vector<std::string>{});
-      EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+      expect_as_it_was(start, pod.pod);
       if (testing::Test::HasFailure()) return;
     }
   }

@@ -167,6 +167,14 @@ std::string difference(const Snapshot& before, const Snapshot& after) {
   return text;
 }
 
+void expect_as_it_was(const Snapshot& before, const TestNetns& netns) {
+  std::string rest;
+  EXPECT_TRUE(wait_until([&] {
+    rest = difference(before, take_snapshot(netns));
+    return rest.empty();
+  })) << rest;
+}
+
 std::size_t open_descriptors() {
   // The iterator's own is counted always.
   return static_cast<std::size_t>(std::distance(fs::directory_iterator("/proc/self/fd"), {}));

@@ -27,6 +27,10 @@ Snapshot take_snapshot(const TestNetns& netns);
 /// A line for each difference; empty when there is none.
 std::string difference(const Snapshot& before, const Snapshot& after);
 
+/// Fails the test when the namespace does not come to be as it was: a kernel thread adds the routes and
+/// groups that come with an IPv6 address that is given back (addrconf_dad_work()).
+void expect_as_it_was(const Snapshot& before, const TestNetns& netns);
+
 /// How many descriptors this process has open.
 std::size_t open_descriptors();
 
