@@ -6,6 +6,7 @@
 
 #include "attachment/attachment.h"
 #include "attachment/site.h"
+#include "bindings/pod_network.h"
 
 namespace podnic {
 namespace {
@@ -60,6 +61,31 @@ void add_tagged(const std::string& tag, Site& site, NetState& before) {
   for (const std::string& name : site.kernel.tables_of(tag)) before.tables.try_emplace(name, std::nullopt);
 }
 
+/// Without a record: a placeholder still says what the pod NIC was that it stands for, but for its routes.
+void add_displaced_nic(const std::string& tag, Site& site, NetState& before) {
+  const NetState observed = site.kernel.observe({});
+  for (const auto& [name, placeholder] : observed.links) {
+    const std::string port = bindings::name_as_port(name);
+    const model::Link* found = model::find_link(observed, port);
+    if (!placeholder || placeholder->alias != tag || found == nullptr || found->alias == tag) continue;
+    model::Link nic = *found;
+    nic.former_name = port;
+    nic.mac = placeholder->mac;
+    nic.mtu = placeholder->mtu;
+    nic.master.clear();
+    nic.port.reset();
+    nic.addresses = placeholder->addresses;
+    for (model::Address& address : nic.addresses) address.no_prefix_route = false;
+    const std::string disable_ipv6 = "net/ipv6/conf/" + name + "/disable_ipv6";
+    if (site.kernel.read_sysctl(disable_ipv6) && nic.mtu >= model::min_ipv6_mtu) {
+      nic.ipv6_link_local = true;
+      nic.addresses.push_back({.prefix = {IpAddress::link_local_of(nic.mac), 64}});
+      before.sysctls[disable_ipv6] = "0";
+    }
+    before.links[name] = std::move(nic);
+  }
+}
+
 /// The record of another attachment whose link is in this namespace; nullopt when it says nothing of use.
 std::optional<Record> load_neighbour(const RecordStore& store, const std::string& id, const Site& site) {
   std::optional<Record> record = load_if_readable(store, id);
@@ -99,6 +125,7 @@ bool detach_in(Site& site, const Target& target, const RecordStore& store, const
   const std::string id = site.id_of(target);
   std::optional<Record> record = load_if_usable(store, id, site);
   NetState before = record ? record->before : NetState{};
+  if (!record) add_displaced_nic(bindings::tag_of(id), site, before);
   add_tagged(bindings::tag_of(id), site, before);
   const NetState observed = site.observe(before);
   if (record) hand_over_sysctls(*record, observed, site, store, before);

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 
+#include "netsetup/types/interface_name.h"
+
 namespace podnic::bindings {
 namespace {
 
@@ -256,6 +258,10 @@ std::optional<IpAddress> PodNetwork::gateway(Family family) const {
     if (route.destination.family() == family && is_default(route)) return route.gateway;
   }
   return std::nullopt;
+}
+
+std::string name_as_port(const std::string& interface) {
+  return derived_interface_name("nic-", interface);
 }
 
 PodNic find_pod_nic(const Input& input) {

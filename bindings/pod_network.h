@@ -18,6 +18,9 @@ namespace podnic::bindings {
 /// tun_net_init() in drivers/net/tun.c: IP_MAX_MTU less the Ethernet header.
 inline constexpr std::uint32_t max_tap_mtu = 65521;
 
+/// The pod NIC's name while another link has its own.
+std::string name_as_port(const std::string& interface);
+
 /// The pod NIC and the routes by it, as they were before podnic changed anything.
 struct PodNic {
   std::string name;

@@ -41,7 +41,7 @@ struct Names {
 
 Names choose_names(const Input& input) {
   const std::string& interface = input.request.interface;
-  Names names{.nic = derived_interface_name("nic-", interface),
+  Names names{.nic = name_as_port(interface),
               .bridge = derived_interface_name("br-", interface),
               .tap = input.request.tap.name.empty() ? derived_interface_name("tap-", interface)
                                                     : input.request.tap.name,

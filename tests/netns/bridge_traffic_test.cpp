@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <net/ethernet.h>
 
+#include <filesystem>
 #include <optional>
 
 #include "tests/support/attach_cases.h"
@@ -277,6 +278,21 @@ TEST_F(Bridged, WhereTheNetworkAdvertisesItsRouterTheGuestHearsIt) {
   // The kernel asks for the router anew; nothing stands in the way of the answer.
   EXPECT_THAT(pod().must("ip -6 addr show dev eth0"), HasSubstr(address));
   EXPECT_TRUE(learned(pod()));
+}
+
+TEST_F(Bridged, WithoutARecordThePlaceholderSaysWhatThePodNicWas) {
+  wire({});
+  guest.reset();
+  server.reset();
+  ASSERT_TRUE(std::filesystem::remove(folder / ("records/" + record.id + ".json")));
+  EXPECT_TRUE(detach(target, place()));
+  EXPECT_EQ(seen_by_the_kubelet(), before);
+  std::string rest;
+  EXPECT_TRUE(wait_until([&] {
+    rest = difference(start, take_snapshot(pod()));
+    return rest.find("default") != std::string::npos && rest.find("new:") == std::string::npos;
+  })) << rest;
+  EXPECT_EQ(pod().must("ip route show default; ip -6 route show default"), "");
 }
 
 TEST_F(Bridged, FramesThatBridgesKeepPassWhenTheyAreAskedFor) {
