@@ -19,7 +19,7 @@ namespace {
 model::NetState example_pod(const std::string& interface) {
   const IpAddress gateway = IpAddress::v4(192, 0, 2, 1);
   model::Link nic{.kind = "veth", .mac = {{2, 0, 0, 0, 0, 2}}, .mtu = 1500, .up = true};
-  nic.addresses = {{IpAddress::v4(192, 0, 2, 2), 24}};
+  nic.addresses = {{.prefix = {IpAddress::v4(192, 0, 2, 2), 24}}};
   model::NetState pod;
   pod.links[interface] = std::move(nic);
   pod.routes.push_back(

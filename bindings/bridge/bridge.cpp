@@ -83,7 +83,7 @@ void refuse_what_is_masquerades(const Request& request) {
         ErrorKind::bad_request)
         .hint("Leave it out, or use masquerade.");
   };
-  if (!request.ports.empty()) refuse("a list of ports");
+  if (!request.ports.empty() || !request.except_ports.empty()) refuse("a list of ports");
   if (request.guest_cidr4 || request.guest_cidr6) refuse("a network for the guest");
   if (request.service.slaac) refuse("SLAAC by podnic");
   if (request.topology == Topology::bridge) refuse("a topology");

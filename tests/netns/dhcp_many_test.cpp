@@ -37,7 +37,7 @@ dhcp::Leases leases_of(std::size_t number) {
   leases.v4->server = test::ip(fmt::format("10.{}.{}.1", high + 1, low));
   leases.v6->address = test::prefix(fmt::format("fd10:{:x}::2/120", number + 1));
   leases.router->mac = {{0x02, 0, 0, 0, high, low}};
-  leases.router->address = IpAddress::link_local_of(leases.router->mac);
+  leases.router->address = IpAddress::link_local_of(*leases.router->mac);
   leases.router->prefix = test::prefix(fmt::format("fd10:{:x}::1/120", number + 1));
   return leases;
 }
@@ -57,7 +57,7 @@ void add_links(const TestNetns& pod, const TestNetns& guest, const std::vector<d
          ++i) {  // a command may take a minute
       at_pod +=
           fmt::format("link add {} address {} type veth peer name nic{} address {} netns {}\n", all[i].device,
-                      all[i].router->mac.to_string(), i, all[i].v4->client.to_string(), guest.path());
+                      all[i].router->mac->to_string(), i, all[i].v4->client.to_string(), guest.path());
       at_pod += fmt::format("link set {0} up\naddr add {1} dev {0} nodad\n", all[i].device,
                             all[i].router->prefix.to_string());
       at_guest += fmt::format("link set nic{} up\n", i);

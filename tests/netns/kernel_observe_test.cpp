@@ -35,6 +35,19 @@ IpAddress address(const char* text) {
   return *IpAddress::parse(text);
 }
 
+std::vector<IpPrefix> prefixes_of(const model::Link& link) {
+  std::vector<IpPrefix> all;
+  for (const model::Address& one : link.addresses) all.push_back(one.prefix);
+  return all;
+}
+
+/// As iproute2 would write them.
+std::vector<std::string> texts_of(const std::vector<Route>& routes) {
+  std::vector<std::string> all;
+  for (const Route& route : routes) all.push_back(model::to_string(route));
+  return all;
+}
+
 TEST(KernelObserve, APodAsItIs) {
   const Pod pod({.mtu = 1450});
   const NetState state = Kernel(pod.pod.netns()).observe({});
@@ -43,13 +56,14 @@ TEST(KernelObserve, APodAsItIs) {
   EXPECT_EQ(eth0->kind, "veth");
   EXPECT_EQ(eth0->mtu, 1450U);
   EXPECT_TRUE(eth0->up);
-  EXPECT_THAT(eth0->addresses, Contains(prefix("10.244.1.5/24")));
-  EXPECT_THAT(eth0->addresses, Contains(prefix("fd00:10:244:1::5/64")));
-  EXPECT_THAT(eth0->addresses, Contains(IpPrefix{IpAddress::link_local_of(eth0->mac), 64}));
-  EXPECT_THAT(state.routes, Contains(Route{prefix("0.0.0.0/0"), address("10.244.1.1"), "eth0", 0, false}));
-  EXPECT_THAT(state.routes, Contains(Route{prefix("10.244.1.0/24"), std::nullopt, "eth0", 0, false}));
-  EXPECT_THAT(state.routes,
-              Contains(Route{prefix("::/0"), address("fd00:10:244:1::1"), "eth0", 1024, false}));
+  const auto addresses = prefixes_of(*eth0);
+  EXPECT_THAT(addresses, Contains(prefix("10.244.1.5/24")));
+  EXPECT_THAT(addresses, Contains(prefix("fd00:10:244:1::5/64")));
+  EXPECT_THAT(addresses, Contains(IpPrefix{IpAddress::link_local_of(eth0->mac), 64}));
+  const auto routes = texts_of(state.routes);
+  EXPECT_THAT(routes, Contains("0.0.0.0/0 via 10.244.1.1 dev eth0 scope 0"));
+  EXPECT_THAT(routes, Contains("10.244.1.0/24 dev eth0 proto 2 scope 253 src 10.244.1.5"));
+  EXPECT_THAT(routes, Contains("::/0 via fd00:10:244:1::1 dev eth0 metric 1024"));
 }
 
 TEST(KernelObserve, RoutesOfEveryKind) {
@@ -63,18 +77,22 @@ TEST(KernelObserve, RoutesOfEveryKind) {
       "ip -6 route add 2001:db8:1::/48 nexthop via fd00:10:244:1::1 nexthop via fd00:10:244:1::2;"
       "ip -6 route add 2001:db8:2::/48 via fe80::1 dev eth0 proto ra metric 9;"
       "ip nexthop add id 5 via 10.244.1.9 dev eth0 && ip route add 10.8.0.0/16 nhid 5");
-  const auto routes = Kernel(pod.pod.netns()).observe({}).routes;
-  EXPECT_THAT(routes, Contains(Route{prefix("192.0.2.0/24"), std::nullopt, "", 0, false}));
-  EXPECT_THAT(routes, Contains(Route{prefix("192.0.3.0/24"), std::nullopt, "", 7, false}));
-  EXPECT_THAT(routes, Contains(Route{prefix("198.51.100.0/24"), std::nullopt, "", 0, false}));
-  EXPECT_THAT(routes,
-              Contains(Route{prefix("203.0.113.0/24"), address("fd00:10:244:1::1"), "eth0", 5, false}));
-  EXPECT_THAT(routes, Contains(Route{prefix("2001:db8::/32"), std::nullopt, "", 1024, false}));
-  EXPECT_THAT(routes, Contains(Route{prefix("2001:db8:1::/48"), std::nullopt, "", 1024, false}));
-  EXPECT_THAT(routes, Contains(Route{prefix("2001:db8:2::/48"), address("fe80::1"), "eth0", 9, true}));
-  EXPECT_THAT(routes, Contains(Route{prefix("10.8.0.0/16"), address("10.244.1.9"), "eth0", 0, false}));
-  EXPECT_THAT(routes, Contains(Route{prefix("10.9.0.0/16"), address("10.244.1.1"), "eth0", 0, false}))
-      << "of table 77";
+  const auto observed = Kernel(pod.pod.netns()).observe({}).routes;
+  const auto routes = texts_of(observed);
+  for (const char* text : {"blackhole 192.0.2.0/24 scope 0", "unreachable 192.0.3.0/24 scope 0 metric 7",
+                           "198.51.100.0/24 scope 0 nexthop via 10.244.1.1 dev eth0 weight 1 nexthop via "
+                           "10.244.1.2 dev eth0 weight 2",
+                           "203.0.113.0/24 via inet6 fd00:10:244:1::1 dev eth0 scope 0 metric 5",
+                           "blackhole 2001:db8::/32 metric 1024",
+                           "2001:db8:1::/48 metric 1024 nexthop via fd00:10:244:1::1 dev eth0 weight 1 "
+                           "nexthop via fd00:10:244:1::2 dev "
+                           "eth0 weight 1",
+                           "2001:db8:2::/48 via fe80::1 dev eth0 proto 9 metric 9",
+                           "10.8.0.0/16 via 10.244.1.9 dev eth0 scope 0",
+                           "10.9.0.0/16 via 10.244.1.1 dev eth0 table 77 scope 0"})
+    EXPECT_THAT(routes, Contains(text));
+  for (const Route& route : observed)
+    EXPECT_EQ(route.beyond, route.destination == prefix("10.8.0.0/16") ? "a nexthop object" : "");
   EXPECT_EQ(routes.size(), pod.pod.json("ip -j route").size() + pod.pod.json("ip -j -6 route").size() + 1)
       << "and none of table local";
 }
@@ -120,7 +138,7 @@ TEST(KernelObserve, AThousandLinksAndAddresses) {
     const model::Link* link = model::find_link(state, "a" + std::to_string(i));
     ASSERT_NE(link, nullptr);
     const std::string own = "10." + std::to_string(i / 250) + "." + std::to_string(i % 250) + ".1/24";
-    EXPECT_THAT(link->addresses, Contains(prefix(own.c_str())));
+    EXPECT_THAT(prefixes_of(*link), Contains(prefix(own.c_str())));
     EXPECT_TRUE(link->up);
   }
   EXPECT_EQ(kernel.link_stats().size(), 1001U);
