@@ -10,8 +10,8 @@
 
 namespace podnic::cni {
 
-/// True when the node's address server accepts connections there.
-bool is_daemon_there(const std::string& socket);
+/// True when the node's address server accepts connections. Throws Error when it cannot be known.
+bool is_daemon_there(const ServiceConfig& config);
 
 /// The guest is answered when this returns. Throws Error.
 void start_service(const ServiceConfig& config, const bindings::Record& record, const Place& place,

@@ -58,7 +58,10 @@ void status(const Invocation& invocation) {
     // A kernel without nf_tables fails here.
     if (needs_nftables) static_cast<void>(kernel.tables_of(bindings::tag_of("status")));
   });
-  if (invocation.service.mode == ServiceMode::daemon && !is_daemon_there(invocation.service.socket)) {
+  if (invocation.service.mode != ServiceMode::daemon) return;
+  const bool is_there =
+      with_code(Code::limited_connectivity, [&] { return is_daemon_there(invocation.service); });
+  if (!is_there) {
     throw CniError(
         Code::limited_connectivity,
         fmt::format("no address server of the node answers at '{}'", invocation.service.socket),

@@ -61,7 +61,7 @@ CniError failure_of(const json& row) {
   return {Code::attach_failed, "it was accepted"};
 }
 
-/// The rows are also what tests/cni/plugin_test.py gives to the executable.
+/// The rows are also what tests/cni/chains_test.py gives to the executable.
 TEST(CniInvocation, WhatIsMalformedGetsItsCodeAndOneSentence) {
   std::ifstream file(PODNIC_SOURCE_DIR "/tests/data/cni_malformed.json");
   const json rows = json::parse(file);
