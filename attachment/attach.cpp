@@ -19,6 +19,7 @@ using model::NetState;
 void leave_behind(const Record& former, const Design& design, NetState& wanted) {
   for (const auto& [name, link] : former.desired.links) wanted.links.try_emplace(name, std::nullopt);
   for (const auto& [name, table] : former.desired.tables) wanted.tables.try_emplace(name, std::nullopt);
+  for (const auto& [name, ingress] : former.before.ingress) wanted.ingress.try_emplace(name, ingress);
   for (const auto& [key, value] : former.before.sysctls) {
     // Side effects of what is desired now are put back by detach, not before.
     if (std::ranges::find(design.also_restore, key) != design.also_restore.end()) continue;
@@ -46,6 +47,13 @@ NetState footprint_before(const Design& design, const NetState& observed,
     if (link && !link->former_name.empty()) before.links.try_emplace(link->former_name, std::nullopt);
   }
   for (const auto& [name, table] : design.desired.tables) before.tables.try_emplace(name, std::nullopt);
+  for (const auto& [name, ingress] : design.desired.ingress) {
+    // What others have there is theirs to keep or to take away; whether the qdisc is has to be known.
+    std::optional<model::tc::Ingress> qdisc;
+    if (const auto* found = model::find_ingress(observed, name))
+      qdisc = {.qdisc = found->qdisc, .filters = {}};
+    before.ingress.try_emplace(name, std::move(qdisc));
+  }
   const auto keep = [&](const std::string& key) {
     const auto value = observed.sysctls.find(key);
     before.sysctls.try_emplace(key, value == observed.sysctls.end() ? std::nullopt : value->second);
@@ -55,8 +63,10 @@ NetState footprint_before(const Design& design, const NetState& observed,
   return before;
 }
 
-NetState without_tables(NetState desired) {
+/// Tables and filters follow from the request.
+NetState as_recorded(NetState desired) {
   for (auto& [name, table] : desired.tables) table.reset();
+  desired.ingress.clear();
   return desired;
 }
 
@@ -95,7 +105,7 @@ Draft make_draft(const Request& request, Site& site, const RecordStore& store) {
                   .netns_path = site.netns.path(),
                   .request = std::move(design.resolved),
                   .before = footprint_before(design, observed, draft.former),
-                  .desired = without_tables(std::move(design.desired)),
+                  .desired = as_recorded(std::move(design.desired)),
                   .bridge = std::move(design.bridge),
                   .guest = std::move(design.guest),
                   .leases = std::move(design.leases)};

@@ -59,6 +59,9 @@ void add_tagged(const std::string& tag, Site& site, NetState& before) {
     if (link && link->alias == tag) before.links.try_emplace(name, std::nullopt);
   }
   for (const std::string& name : site.kernel.tables_of(tag)) before.tables.try_emplace(name, std::nullopt);
+  // Without a record nothing says whose the qdisc is: it stays.
+  for (const std::string& link : site.kernel.links_with_filters_of(tag))
+    before.ingress.try_emplace(link, model::tc::Ingress{});
 }
 
 /// Without a record: a placeholder still says what the pod NIC was that it stands for, but for its routes.

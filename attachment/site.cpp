@@ -35,21 +35,23 @@ std::string Site::id_of(const Target& target) const {
 }
 
 model::NetState Site::observe(const model::NetState& wanted, const std::vector<std::string>& more) {
-  kernel::Watch watch{.sysctls = more, .tables = {}};
+  kernel::Watch watch{.sysctls = more, .tables = {}, .ingress = {}};
   for (const auto& [key, value] : wanted.sysctls) watch.sysctls.push_back(key);
   for (const auto& [name, table] : wanted.tables) watch.tables.push_back(name);
+  for (const auto& [link, ingress] : wanted.ingress) watch.ingress.push_back(link);
   return kernel.observe(watch);
 }
 
 bindings::Design Site::design(const bindings::Request& request, const std::string& id, const dhcp::Dns& dns,
                               const std::optional<bindings::Record>& former) {
   const bindings::Binding& binding = bindings::find_binding(request.binding);
-  bindings::Input input{.request = request,
-                        .tag = bindings::tag_of(id),
-                        .observed = kernel.observe({.sysctls = binding.observes(request), .tables = {}}),
-                        .before = former ? former->before : model::NetState{},
-                        .placeholder_kind = {},
-                        .dns = dns};
+  bindings::Input input{
+      .request = request,
+      .tag = bindings::tag_of(id),
+      .observed = kernel.observe({.sysctls = binding.observes(request), .tables = {}, .ingress = {}}),
+      .before = former ? former->before : model::NetState{},
+      .placeholder_kind = {},
+      .dns = dns};
   if (binding.needs_placeholder) {
     input.placeholder_kind = kernel.first_kind({"dummy", "ifb"});
     // Every kernel that can bridge has one more of them; without a port it holds addresses as well.

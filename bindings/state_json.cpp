@@ -242,6 +242,8 @@ Json to_json(const model::NetState& state) {
   Json json{{"links", std::move(links)}, {"sysctls", std::move(sysctls)}, {"tables", std::move(tables)}};
   if (!state.routes.empty()) json["routes"] = routes_json(state.routes);
   if (!state.no_routes.empty()) json["noRoutes"] = routes_json(state.no_routes);
+  for (const auto& [link, ingress] : state.ingress)
+    json["ingress"][link] = ingress ? Json(ingress->qdisc) : Json(nullptr);
   return json;
 }
 
@@ -262,6 +264,12 @@ model::NetState read_state(ObjectReader reader) {
   for (ObjectReader& route : objects(reader, "routes")) state.routes.push_back(read_route(std::move(route)));
   for (ObjectReader& route : objects(reader, "noRoutes"))
     state.no_routes.push_back(read_route(std::move(route)));
+  if (const Json* ingress = reader.find("ingress")) {
+    for (const auto& [link, qdisc] : ingress->items()) {
+      std::optional<model::tc::Ingress>& found = state.ingress[link];
+      if (qdisc.is_string()) found = {.qdisc = qdisc.get<std::string>(), .filters = {}};
+    }
+  }
   reader.finish();
   return state;
 }

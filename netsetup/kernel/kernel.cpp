@@ -14,6 +14,7 @@
 #include "netsetup/kernel/rtnetlink.h"
 #include "netsetup/kernel/sysctl.h"
 #include "netsetup/kernel/tap.h"
+#include "netsetup/kernel/tc.h"
 
 namespace podnic::kernel {
 namespace {
@@ -93,6 +94,16 @@ struct Kernel::Impl {
     if (after == before + 1) written[step.name] = {after, step.table};
   }
   void make(const std::string&, const model::DeleteTable& step) { nftables::delete_table(nftables(), step); }
+  void make(const std::string& action, const model::CreateIngress& step) {
+    tc::create_ingress(*route, action, step);
+  }
+  void make(const std::string& action, const model::DeleteIngress& step) {
+    tc::delete_ingress(*route, action, step);
+  }
+  void make(const std::string& action, const model::AddFilter& step) { tc::add_filter(*route, action, step); }
+  void make(const std::string& action, const model::DeleteFilter& step) {
+    tc::delete_filter(*route, action, step);
+  }
 
   std::optional<model::nft::Table> read_table(const std::string& name) {
     const auto known = written.find(name);
@@ -114,6 +125,7 @@ model::NetState Kernel::observe(const Watch& watch) {
     for (const std::string& key : watch.sysctls) state.sysctls[key] = kernel::read_sysctl(key);
   });
   for (const std::string& name : watch.tables) state.tables[name] = impl_->read_table(name);
+  for (const std::string& link : watch.ingress) state.ingress[link] = tc::read_ingress(*impl_->route, link);
   return state;
 }
 
@@ -142,6 +154,10 @@ std::optional<IpAddress> Kernel::find_link_local(const std::string& link, const 
 
 std::vector<std::string> Kernel::tables_of(const std::string& tag) {
   return nftables::tables_of(impl_->nftables(), tag);
+}
+
+std::vector<std::string> Kernel::links_with_filters_of(const std::string& tag) {
+  return tc::links_with_filters_of(*impl_->route, tag);
 }
 
 std::map<std::string, LinkStats> Kernel::link_stats() {

@@ -29,6 +29,7 @@ struct LinkStats {
 struct Watch {
   std::vector<std::string> sysctls;  ///< keys as in NetState
   std::vector<std::string> tables;   ///< names of inet tables
+  std::vector<std::string> ingress;  ///< links whose ingress qdisc and filters
 };
 
 class Kernel {
@@ -54,6 +55,8 @@ class Kernel {
                                                          const IpAddress& gateway);
   /// The keys of the tables whose comment is `tag`.
   [[nodiscard]] std::vector<std::string> tables_of(const std::string& tag);
+  /// The links that have filters with the tag's cookie on their ingress.
+  [[nodiscard]] std::vector<std::string> links_with_filters_of(const std::string& tag);
   [[nodiscard]] std::map<std::string, LinkStats> link_stats();
 
   /// All tracked connections; nullopt where the kernel cannot tell them.

@@ -10,6 +10,12 @@
 
 namespace podnic::kernel::rtnetlink {
 
+/// 0, which the kernel gives to no link, when there is none of that name. Any socket answers this ioctl,
+/// without rtnl.
+int index_of(const NetlinkSocket& socket, const std::string& name);
+/// Empty when there is none of that index.
+std::string name_of(const NetlinkSocket& socket, int index);
+
 /// Every link with its addresses, and the main tables' routes, into `state`.
 void observe(NetlinkSocket& socket, model::NetState& state);
 std::map<std::string, LinkStats> link_stats(NetlinkSocket& socket);
@@ -21,9 +27,6 @@ std::optional<Refusal> ask_for_net_admin(NetlinkSocket& socket);
 /// True when the kernel can make links of that kind, "dummy" or "ifb"; loads its module where it is one.
 /// Nothing is made.
 bool has_kind(NetlinkSocket& socket, const std::string& kind);
-
-/// The link's index; 0, which the kernel gives to no link, when there is none of that name.
-int index_of(const NetlinkSocket& socket, const std::string& name);
 
 // Each takes the Error's action, and throws that Error when the kernel refuses.
 

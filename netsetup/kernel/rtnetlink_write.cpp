@@ -113,6 +113,12 @@ int index_of(const NetlinkSocket& socket, const std::string& name) {
   return ::ioctl(socket.fd(), SIOCGIFINDEX, &request) < 0 ? 0 : request.ifr_ifindex;
 }
 
+std::string name_of(const NetlinkSocket& socket, int index) {
+  ifreq request{};
+  request.ifr_ifindex = index;
+  return ::ioctl(socket.fd(), SIOCGIFNAME, &request) < 0 ? std::string() : std::string(request.ifr_name);
+}
+
 std::optional<Refusal> ask_for_net_admin(NetlinkSocket& socket) {
   // rtnetlink_rcv_msg() checks CAP_NET_ADMIN over the owner of the socket's namespace before it looks at the
   // request; a change of no link is refused after that with EINVAL ("Not a device").

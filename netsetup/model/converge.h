@@ -6,7 +6,8 @@
 //   converge(plan, wanted)   apply each step, observe again: the difference must be gone
 //
 // Order matters for safety: the guest's path opens last and closes first. On the way up: nftables table,
-// links (down), sysctls, master and up, addresses. On the way down: links, sysctls, table. Forwarding is the
+// links (down), sysctls, their filters, master and up, addresses, filters of other links. On the way down:
+// filters, links, sysctls, table. Forwarding is the
 // last sysctl to be switched on and the first to be switched off.
 #pragma once
 
@@ -23,13 +24,16 @@ namespace podnic::model {
 /// Who may delete what: a link is deleted (or replaced) only when its alias is `tag`, or when it has no
 /// alias, is named in `unfinished` and has the kind and MAC given there (a creation that was cut short before
 /// the tag was set; the record, written before, proves that no link of that name existed). A table is deleted
-/// or replaced only when its comment is `tag`.
+/// or replaced only when its comment is `tag`, a filter only when it is on a link of ours or its cookie is
+/// the tag's.
 struct Ownership {
   std::string tag;
   std::map<std::string, Link> unfinished;
 };
 
 bool owns(const Ownership& ownership, const std::string& name, const Link& link);
+/// `link`: the one that the filter is on.
+bool owns(const Ownership& ownership, const Link& link, const tc::Filter& filter);
 
 /// Throws Error(conflict) naming the object when the plan would need to touch what somebody else owns. What
 /// must not exist but belongs to somebody else is left alone: nothing of ours is there any more.

@@ -18,6 +18,15 @@ namespace {
           "Remove or rename it, or choose other names (--tap, --interface) for this attachment."));
 }
 
+[[noreturn]] void throw_filter_taken(const std::string& link, std::uint16_t preference,
+                                     const tc::Filter& found) {
+  throw Error(fmt::format("link '{}' has a filter of preference {} already, and it is not ours ({})", link,
+                          preference, tc::render(found)),
+              0, ErrorKind::conflict)
+      .hint(fmt::format("Remove it, or give it another preference: 'tc filter show dev {} ingress' shows it.",
+                        link));
+}
+
 /// What can be changed to the wanted link without making it anew. An MTU that comes over IPv6's least brings
 /// IPv6 back with settings that nobody has chosen.
 bool can_become(const Link& found, const Link& wanted) {
@@ -54,19 +63,63 @@ struct Planner {
     });
   }
 
+  /// Whether the link is deleted, be it for good or to be made anew.
+  [[nodiscard]] bool goes(const std::string& name, const std::optional<Link>& link) const {
+    const Link* found = find_link(now, name);
+    if (found == nullptr) return false;
+    const bool ours = owns(ownership, name, *found);
+    // What is ours also goes where somebody else's link is to have its name back.
+    if (!link || !is_ours(*link)) return ours;
+    if (ours) return !can_become(*found, *link);
+    if (!is_given_up(name)) throw_taken("link", name, "alias", found->alias);
+    return false;
+  }
+
   void delete_links() {
     // Reverse order of names, so that taps go before the bridge that they are ports of.
     for (const auto& [name, link] : std::views::reverse(wanted.links)) {
-      const Link* found = find_link(now, name);
-      if (found == nullptr) continue;
-      const bool ours = owns(ownership, name, *found);
-      if (!link || !is_ours(*link)) {
-        // What is ours also goes where somebody else's link is to have its name back.
-        if (ours) emit(DeleteLink{name});
-      } else if (ours) {
-        if (!can_become(*found, *link)) emit(DeleteLink{name});
-      } else if (!is_given_up(name)) {
-        throw_taken("link", name, "alias", found->alias);
+      if (goes(name, link)) emit(DeleteLink{name});
+    }
+  }
+
+  void delete_filters() {
+    for (const auto& [name, ingress] : wanted.ingress) {
+      const auto link = wanted.links.find(name);
+      if (link != wanted.links.end() && goes(name, link->second)) continue;  // and its filters with it
+      const Link* on = find_link(now, name);
+      const tc::Ingress* present = find_ingress(now, name);
+      if (on == nullptr || present == nullptr) continue;
+      const std::map<std::uint16_t, tc::Filter> found = present->filters;
+      for (const auto& [preference, filter] : found) {
+        const bool is_wanted = ingress && ingress->filters.contains(preference);
+        if (owns(ownership, *on, filter)) {
+          const bool stays = is_wanted && ingress->filters.at(preference) == filter;
+          if (!stays) emit(DeleteFilter{name, preference, filter.protocol});
+        } else if (is_wanted) {
+          throw_filter_taken(name, preference, filter);
+        }
+      }
+      // Others may have come to use the qdisc that we made.
+      const tc::Ingress& left = *find_ingress(now, name);
+      if (!ingress && left.filters.empty() && left.elsewhere == 0) emit(DeleteIngress{name});
+    }
+  }
+
+  enum class On : std::uint8_t { own_links, other_links };
+
+  void add_filters(On links) {
+    for (const auto& [name, ingress] : wanted.ingress) {
+      const Link* link = find_link(now, name);
+      if (!ingress || ingress->filters.empty() || link == nullptr) continue;
+      if ((link->alias == ownership.tag) != (links == On::own_links)) continue;
+      if (find_ingress(now, name) == nullptr) emit(CreateIngress{name});
+      const std::map<std::uint16_t, tc::Filter> found = find_ingress(now, name)->filters;
+      for (const auto& [preference, filter] : ingress->filters) {
+        const auto there = found.find(preference);
+        if (there != found.end() && there->second == filter) continue;
+        // It leads to a link that has just been deleted.
+        if (there != found.end()) emit(DeleteFilter{name, preference, there->second.protocol});
+        emit(AddFilter{name, preference, filter});
       }
     }
   }
@@ -275,6 +328,10 @@ bool owns(const Ownership& ownership, const std::string& name, const Link& link)
          link.mac == made->second.mac;
 }
 
+bool owns(const Ownership& ownership, const Link& link, const tc::Filter& filter) {
+  return link.alias == ownership.tag || (filter.redirect && filter.cookie == tc::cookie_of(ownership.tag));
+}
+
 std::string link_of_sysctl(const std::string& key) {
   for (const std::string_view folder : {"net/ipv4/conf/", "net/ipv6/conf/"}) {
     if (!key.starts_with(folder)) continue;
@@ -294,6 +351,7 @@ std::string sysctl_of_link(const std::string& key, const std::string& link) {
 
 Plan diff(const NetState& observed, const NetState& wanted, const Ownership& ownership) {
   Planner planner{observed, wanted, ownership, {}};
+  planner.delete_filters();
   planner.delete_links();
   planner.replace_tables();
   planner.create_links();
@@ -302,12 +360,14 @@ Plan diff(const NetState& observed, const NetState& wanted, const Ownership& own
   planner.rename_links(false);
   planner.rename_links(true);
   planner.set_sysctls();
+  planner.add_filters(Planner::On::own_links);  // before they are up: nothing of a guest passes by them
   planner.set_links();
   planner.add_addresses();
   planner.allow_link_local();
   planner.add_ways_to_gateways();
   planner.add_routes();
   planner.delete_routes();
+  planner.add_filters(Planner::On::other_links);
   planner.delete_tables();
   return std::move(planner.plan);
 }

@@ -138,6 +138,30 @@ struct Collector {
                         fmt::format("{} in another order", found.rules.size())});
     }
   }
+
+  void filters(const std::string& link, const std::optional<tc::Ingress>& wanted, const tc::Ingress* found,
+               const std::function<bool(const tc::Filter&)>& ours) {
+    const auto what = [&](std::uint16_t preference) {
+      return fmt::format("tc filter {} of link '{}'", preference, link);
+    };
+    std::map<std::uint16_t, tc::Filter> left;
+    if (found != nullptr) left = found->filters;
+    if (wanted) {
+      for (const auto& [preference, filter] : wanted->filters) {
+        const auto other = left.find(preference);
+        if (other == left.end())
+          drifts.push_back({what(preference), tc::render(filter), std::string(absent)});
+        else if (other->second != filter)
+          drifts.push_back({what(preference), tc::render(filter), tc::render(other->second)});
+        left.erase(preference);
+      }
+    } else if (found != nullptr && left.empty() && found->elsewhere == 0) {
+      drifts.push_back({fmt::format("ingress qdisc of link '{}'", link), std::string(absent), found->qdisc});
+    }
+    for (const auto& [preference, filter] : left) {
+      if (ours(filter)) drifts.push_back({what(preference), std::string(absent), tc::render(filter)});
+    }
+  }
 };
 
 }  // namespace
@@ -189,6 +213,12 @@ std::vector<Drift> drifts(const NetState& observed, const NetState& wanted, cons
           {fmt::format("table {} '{}'", nft::table_name_of(name).family(), nft::table_name_of(name).name),
            std::string(absent), "present"});
     }
+  }
+  for (const auto& [name, ingress] : wanted.ingress) {
+    const Link* on = find_link(observed, name);
+    if (on == nullptr) continue;  // said above, where it is ours
+    all.filters(name, ingress, find_ingress(observed, name),
+                [&](const tc::Filter& filter) { return owns(ownership, *on, filter); });
   }
   return std::move(all.drifts);
 }

@@ -37,6 +37,11 @@ const Link* find_link(const NetState& state, const std::string& name) {
   return found != state.links.end() && found->second ? &*found->second : nullptr;
 }
 
+const tc::Ingress* find_ingress(const NetState& state, const std::string& link) {
+  const auto found = state.ingress.find(link);
+  return found != state.ingress.end() && found->second ? &*found->second : nullptr;
+}
+
 bool same(const Address& a, const Address& b) {
   Address other = b;
   if (a.lifetime && b.lifetime) other.lifetime = a.lifetime;

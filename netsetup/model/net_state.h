@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "netsetup/model/nft.h"
+#include "netsetup/model/tc.h"
 #include "netsetup/types/ip.h"
 #include "netsetup/types/mac_address.h"
 
@@ -149,6 +150,11 @@ struct NetState {
   /// without the final newline. No value: the file does not exist.
   std::map<std::string, std::optional<std::string>> sysctls;
   std::map<std::string, std::optional<nft::Table>> tables;  ///< by nft::key_of()
+  /// By link. In a wanted state: the filters that are ours there, on whatever ingress qdisc there is (a
+  /// clsact is made where there is none), beside whatever filters others have there. No value: none of ours,
+  /// and no qdisc when it is empty. A qdisc without filters: none of ours, and the qdisc stays if it is
+  /// there.
+  std::map<std::string, std::optional<tc::Ingress>> ingress;
   friend bool operator==(const NetState&, const NetState&) = default;
 };
 
@@ -161,5 +167,7 @@ std::string to_string(const Route& route);
 
 /// The present link of that name, or nullptr.
 const Link* find_link(const NetState& state, const std::string& name);
+/// What hangs on the ingress of that link, or nullptr.
+const tc::Ingress* find_ingress(const NetState& state, const std::string& link);
 
 }  // namespace podnic::model

@@ -68,6 +68,21 @@ struct Describe {
   std::string operator()(const DeleteTable& step) const {
     return fmt::format("deleting nftables table {}", table_text(step.name));
   }
+  std::string operator()(const CreateIngress& step) const {
+    return fmt::format("creating qdisc clsact on link '{}'", step.link);
+  }
+  std::string operator()(const DeleteIngress& step) const {
+    return fmt::format("deleting the ingress qdisc of link '{}'", step.link);
+  }
+  std::string operator()(const AddFilter& step) const {
+    const std::string what = step.filter.redirect
+                                 ? fmt::format("redirecting to link '{}'", *step.filter.redirect)
+                                 : std::string("passing to the namespace's own stack");
+    return fmt::format("adding tc filter {} to link '{}', {}", step.preference, step.link, what);
+  }
+  std::string operator()(const DeleteFilter& step) const {
+    return fmt::format("deleting tc filter {} of link '{}'", step.preference, step.link);
+  }
 };
 
 struct Commands {
@@ -151,6 +166,22 @@ struct Commands {
   Lines operator()(const DeleteTable& step) const {
     const auto name = nft::table_name_of(step.name);
     return {fmt::format("nft delete table {} {}", name.family(), name.name)};
+  }
+  Lines operator()(const CreateIngress& step) const {
+    return {fmt::format("tc qdisc add dev {} clsact", quoted(step.link))};
+  }
+  Lines operator()(const DeleteIngress& step) const {
+    return {fmt::format("tc qdisc delete dev {} parent ffff:fff1", quoted(step.link))};
+  }
+  Lines operator()(const AddFilter& step) const {
+    const std::string cookie =
+        step.filter.redirect ? " cookie " + tc::render(step.filter.cookie) : std::string();
+    return {fmt::format("tc filter add dev {} ingress pref {} {}{}", quoted(step.link), step.preference,
+                        tc::render(step.filter), cookie)};
+  }
+  Lines operator()(const DeleteFilter& step) const {
+    return {fmt::format("tc filter delete dev {} ingress pref {} protocol 0x{:04x}", quoted(step.link),
+                        step.preference, step.protocol)};
   }
 };
 

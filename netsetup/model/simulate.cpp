@@ -38,6 +38,13 @@ struct Simulator {
       if (link_of_sysctl(key) == step.name) value.reset();
     }
     drop_routes(step.name);
+    if (const auto own = state.ingress.find(step.name); own != state.ingress.end()) own->second.reset();
+    for (auto& [name, ingress] : state.ingress) {
+      if (!ingress) continue;
+      for (auto& [preference, filter] : ingress->filters) {
+        if (filter.redirect == step.name) filter.redirect->clear();
+      }
+    }
   }
 
   void operator()(const SetLink& step) const {
@@ -136,6 +143,23 @@ struct Simulator {
   void operator()(const DeleteTable& step) const {
     const auto found = state.tables.find(step.name);
     if (found != state.tables.end()) found->second.reset();
+  }
+
+  void operator()(const CreateIngress& step) const {
+    state.ingress[step.link] = tc::Ingress{.qdisc = "clsact"};
+  }
+
+  void operator()(const DeleteIngress& step) const {
+    const auto found = state.ingress.find(step.link);
+    if (found != state.ingress.end()) found->second.reset();
+  }
+
+  void operator()(const AddFilter& step) const {
+    if (auto& ingress = state.ingress[step.link]) ingress->filters[step.preference] = step.filter;
+  }
+
+  void operator()(const DeleteFilter& step) const {
+    if (auto& ingress = state.ingress[step.link]) ingress->filters.erase(step.preference);
   }
 
  private:

@@ -79,15 +79,38 @@ struct DeleteTable {
   std::string name;
   friend bool operator==(const DeleteTable&, const DeleteTable&) = default;
 };
+/// The qdisc clsact, for filters to hang on.
+struct CreateIngress {
+  std::string link;
+  friend bool operator==(const CreateIngress&, const CreateIngress&) = default;
+};
+/// The qdisc of the ingress, of whatever kind, with all filters on it.
+struct DeleteIngress {
+  std::string link;
+  friend bool operator==(const DeleteIngress&, const DeleteIngress&) = default;
+};
+struct AddFilter {
+  std::string link;
+  std::uint16_t preference = 0;
+  tc::Filter filter;
+  friend bool operator==(const AddFilter&, const AddFilter&) = default;
+};
+struct DeleteFilter {
+  std::string link;
+  std::uint16_t preference = 0;
+  std::uint16_t protocol = 0;  ///< ETH_P_*: with the preference it names a filter
+  friend bool operator==(const DeleteFilter&, const DeleteFilter&) = default;
+};
 
 using Step = std::variant<CreateLink, DeleteLink, SetLink, RenameLink, AddAddress, DeleteAddress, AddRoute,
-                          DeleteRoute, SetSysctl, ReplaceTable, DeleteTable>;
+                          DeleteRoute, SetSysctl, ReplaceTable, DeleteTable, CreateIngress, DeleteIngress,
+                          AddFilter, DeleteFilter>;
 using Plan = std::vector<Step>;
 
 /// The step in words, as an Error's action: "creating tap 'tap-eth0'".
 std::string describe(const Step& step);
 
-/// The step as the commands that a person would type (ip, sysctl, nft), in order; the nft one has several
+/// The step as the commands that a person would type (ip, sysctl, nft, tc), in order; the nft one has several
 /// lines.
 std::vector<std::string> render_commands(const Step& step);
 

@@ -290,6 +290,7 @@ TEST(Record, ARoundTripKeepsEverything) {
                            {"net/ipv4/conf/l\xff%2f \"\n/forwarding", "1"},  // a link may be called so
                            {"net/ipv4/conf/tap-eth0/forwarding", std::nullopt}};
   record.before.tables["podnic-eth0"] = std::nullopt;
+  record.before.ingress = {{"eth0", model::tc::Ingress{.qdisc = "ingress"}}, {"tap-eth0", std::nullopt}};
   record.desired.links["br-eth0"] = model::Link{.kind = "bridge",
                                                 .mac = *MacAddress::parse("02:00:00:00:00:00"),
                                                 .mtu = 1400,

@@ -1,0 +1,59 @@
+// What hangs on the ingress of a link: a qdisc (clsact, or the older "ingress") and the filters on it, as
+// plain values.
+//
+// A filter that podnic writes is one entry of the classifier u32: keys that must all match, and one thing to
+// do. What others have written there is seen as far as it must be: to keep it, and to keep out of its way.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace podnic::model::tc {
+
+/// 32 bits of a packet, in host byte order.
+struct Key {
+  std::uint32_t value = 0;
+  std::uint32_t mask = 0;
+  std::int32_t offset = 0;  ///< bytes from the network header on, a multiple of 4
+  friend bool operator==(const Key&, const Key&) = default;
+};
+
+/// TCA_ACT_COOKIE: the kernel keeps 16 bytes with an action and tells them to whoever reads it.
+using Cookie = std::array<std::uint8_t, 16>;
+
+/// The owner's mark on an action. Tags are longer than a cookie: this is a hash.
+Cookie cookie_of(std::string_view tag);
+
+struct Filter {
+  /// TCA_KIND; for a filter that podnic cannot have written something that is no kind: "bpf", "u32 with 2
+  /// entries".
+  std::string kind = "u32";
+  std::uint16_t protocol = 0;  ///< ETH_P_*
+  std::vector<Key> keys;       ///< at least one, which may match everything
+  /// The link out of which packets go, empty when it has gone. Absent: they pass to the namespace's own
+  /// stack, and no later filter sees them.
+  std::optional<std::string> redirect;
+  Cookie cookie{};  ///< of the redirection
+  friend bool operator==(const Filter&, const Filter&) = default;
+};
+
+/// The first key of a filter for every packet.
+inline constexpr Key every_packet{};
+
+struct Ingress {
+  std::string qdisc;                        ///< TCA_KIND: "clsact" or "ingress"
+  std::map<std::uint16_t, Filter> filters;  ///< by preference: the order in which packets meet them
+  unsigned elsewhere = 0;                   ///< filters of clsact's egress and of other chains; never ours
+  friend bool operator==(const Ingress&, const Ingress&) = default;
+};
+
+/// The filter in tc's words, without link, preference and cookie.
+std::string render(const Filter& filter);
+std::string render(const Cookie& cookie);
+
+}  // namespace podnic::model::tc
