@@ -264,6 +264,19 @@ std::string name_as_port(const std::string& interface) {
   return derived_interface_name("nic-", interface);
 }
 
+void refuse_what_is_masquerades(const Request& request) {
+  const auto refuse = [&](std::string_view what) {
+    throw Error(fmt::format("{} cannot be had with binding {}: the guest has the pod's own address", what,
+                            request.binding),
+                0, ErrorKind::bad_request)
+        .hint("Leave it out, or use masquerade.");
+  };
+  if (!request.ports.empty() || !request.except_ports.empty()) refuse("a list of ports");
+  if (request.guest_cidr4 || request.guest_cidr6) refuse("a network for the guest");
+  if (request.service.slaac) refuse("SLAAC by podnic");
+  if (request.topology == Topology::bridge) refuse("a topology");
+}
+
 PodNic find_pod_nic(const Input& input) {
   const std::string& name = input.request.interface;
   if (const Link* link = model::find_link(input.before, name)) return {name, *link, input.before.routes};

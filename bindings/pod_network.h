@@ -28,6 +28,9 @@ struct PodNic {
   std::vector<model::Route> routes;
 };
 
+/// Throws Error(bad_request) for what only a guest with a network of its own can have.
+void refuse_what_is_masquerades(const Request& request);
+
 /// From Input::before where the NIC is part of it, else from what is observed. Throws Error(bad_request).
 PodNic find_pod_nic(const Input& input);
 

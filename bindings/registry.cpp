@@ -7,15 +7,17 @@
 #include "bindings/binding.h"
 #include "bindings/bridge/bridge.h"
 #include "bindings/masquerade/masquerade.h"
+#include "bindings/tc/tc.h"
 
 namespace podnic::bindings {
 namespace {
 
 constexpr std::string_view tag_prefix = "podnic:";
 
-const std::array<Binding, 2> bindings{{
+const std::array<Binding, 3> bindings{{
     {"masquerade", masquerade::observes, masquerade::design},
     {"bridge", bridge::observes, bridge::design, true, true},
+    {"tc", tc::observes, tc::design, false, true},
 }};
 
 }  // namespace

@@ -76,19 +76,6 @@ PlumbingMacs choose_macs(const MacAddress& guest) {
   return {macs[0], macs[1], macs[2]};
 }
 
-void refuse_what_is_masquerades(const Request& request) {
-  const auto refuse = [](std::string_view what) {
-    throw Error(
-        fmt::format("{} cannot be had with binding bridge: the guest has the pod's own address", what), 0,
-        ErrorKind::bad_request)
-        .hint("Leave it out, or use masquerade.");
-  };
-  if (!request.ports.empty() || !request.except_ports.empty()) refuse("a list of ports");
-  if (request.guest_cidr4 || request.guest_cidr6) refuse("a network for the guest");
-  if (request.service.slaac) refuse("SLAAC by podnic");
-  if (request.topology == Topology::bridge) refuse("a topology");
-}
-
 /// The kernel's own routes come with the addresses, and go; those of advertisements it learns anew.
 bool is_to_be_given_back(const Route& route, const PodNic& nic) {
   const bool uses_address = route.source && std::ranges::any_of(nic.link.addresses, [&](const Address& one) {

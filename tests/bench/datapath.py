@@ -61,8 +61,8 @@ def masquerade(podnic, folder, topology, ports):
     return Path(peer, guest, POD4, PEER4, [pod])
 
 
-def bridge(podnic, folder):
-    pod, peer, guest, nic = attach_by_hand(podnic, folder, {"binding": "bridge"})
+def own_address(podnic, folder, binding):
+    pod, peer, guest, nic = attach_by_hand(podnic, folder, {"binding": binding})
     guest.run(f"ip link set eth0 address {nic['mac']} up; ip address add {POD4}/24 dev eth0; "
               f"ip route add default via {PEER4}")
     return Path(peer, guest, POD4, PEER4, [pod])
@@ -118,7 +118,8 @@ def main():
         for topology in ("tap", "bridge"):
             for ports in (0, 10000):
                 paths[f"{topology}, {ports} ports"] = masquerade(podnic, folder, topology, ports)
-        paths["binding bridge"] = bridge(podnic, folder)
+        for binding in ("bridge", "tc"):
+            paths[f"binding {binding}"] = own_address(podnic, folder, binding)
         taken = {name: [] for name in paths}
         for _ in range(rounds):  # interleaved: the machine's speed drifts
             for name, path in paths.items():

@@ -66,7 +66,8 @@ TEST_P(AttachCommands, RunByShLeadToTheSameStateAndBack) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, AttachCommands, testing::Values("masquerade", "bridge"), binding_name);
+INSTANTIATE_TEST_SUITE_P(Binding, AttachCommands, testing::Values("masquerade", "bridge", "tc"),
+                         binding_name);
 
 }  // namespace
 }  // namespace podnic::test

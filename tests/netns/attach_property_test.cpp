@@ -47,6 +47,9 @@ std::string disagreement(NetState expected, NetState found) {
   for (const auto& [name, table] : expected.tables) {
     if (table != found.tables.at(name)) text += " table " + name;
   }
+  for (const auto& [name, ingress] : expected.ingress) {
+    if (ingress != found.ingress.at(name)) text += " ingress of " + name;
+  }
   for (const auto& [key, value] : expected.sysctls) {
     const bool unknown = !value && model::find_link(expected, model::link_of_sysctl(key)) != nullptr;
     if (!unknown && value != found.sysctls.at(key)) {
@@ -64,6 +67,7 @@ class Follower {
     for (const NetState& state : {record.before, record.desired}) {
       for (const auto& [key, value] : state.sysctls) watch_.sysctls.push_back(key);
       for (const auto& [name, table] : state.tables) watch_.tables.push_back(name);
+      for (const auto& [name, ingress] : state.ingress) watch_.ingress.push_back(name);
     }
     model_ = kernel_.observe(watch_);
   }
@@ -154,7 +158,8 @@ TEST_P(AttachProperty, AnotherRequestChangesTheAttachmentInPlace) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, AttachProperty, testing::Values("masquerade", "bridge"), binding_name);
+INSTANTIATE_TEST_SUITE_P(Binding, AttachProperty, testing::Values("masquerade", "bridge", "tc"),
+                         binding_name);
 
 }  // namespace
 }  // namespace podnic::test

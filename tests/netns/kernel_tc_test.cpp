@@ -37,7 +37,9 @@ const Filter to_the_stack{
     .protocol = ETH_P_ARP, .keys = {{1, 0xffff, 4}, {0xa9fe4b0a, 0xffffffff, 24}}, .redirect = {}};
 
 struct KernelTc : testing::Test {
-  KernelTc() { netns.must("ip link add name a type veth peer name b && ip link add name c type veth peer name d"); }
+  KernelTc() {
+    netns.must("ip link add name a type veth peer name b && ip link add name c type veth peer name d");
+  }
   NetState observe() { return kernel.observe({.sysctls = {}, .tables = {}, .ingress = {"a"}}); }
   std::optional<Ingress> ingress() { return observe().ingress.at("a"); }
   [[nodiscard]] std::string shown() const {

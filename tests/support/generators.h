@@ -114,6 +114,24 @@ inline PodSpec random_pod(Random& random) {
   sometimes(15, "ip route del $(ip -4 route show dev " + nic +
                     " proto kernel | head -1 | cut -d' ' -f1) dev " + nic + " proto kernel || true");
   sometimes(15, "ip addr add 10.55.5.5/24 brd + dev " + nic + " label " + nic.substr(0, 11) + ":one");
+  // At most one qdisc fits the ingress.
+  const std::string filter = " pref 7 protocol ip u32 match ip dport 9999 0xffff flowid :1";
+  switch (random.below(8)) {
+    case 0:
+      pod.commands.push_back("tc qdisc add dev " + nic + " clsact");
+      break;
+    case 1:
+      pod.commands.push_back("tc qdisc add dev " + nic + " ingress; tc filter add dev " + nic + " ingress" +
+                             filter);
+      break;
+    case 2:
+      pod.commands.push_back("tc qdisc add dev " + nic + " clsact; tc filter add dev " + nic + " egress" +
+                             filter);
+      break;
+    default:
+      break;
+  }
+  sometimes(20, "tc qdisc add dev " + nic + " root handle 7: tbf rate 1gbit burst 1mb limit 10mb");
   return pod;
 }
 

@@ -144,6 +144,12 @@ Snapshot take_snapshot(const TestNetns& netns) {
       snapshot[std::string(title) + " " + name] += item.dump();
     }
   }
+  // tc's JSON is not valid for every filter.
+  // Those within mq are one for each queue that is open.
+  snapshot["qdiscs"] = netns.must("tc qdisc show | grep -v ' parent :'");
+  snapshot["filters"] = netns.must(
+      "tc qdisc show | sed -En 's/^qdisc (clsact|ingress) ffff: dev ([^ ]+) .*/filter show dev \\2 ingress\\n"
+      "filter show dev \\2 egress/p' | tc -b -");
   netns.netns().run([&] {
     for (const char* folder : {"/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf", "/proc/sys/net/bridge"})
       read_sysctls(folder, snapshot);

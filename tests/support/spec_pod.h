@@ -21,7 +21,7 @@ struct SpecPod {
   TestNetns pod;
 };
 
-/// What iproute2 and nft print of a namespace, every sysctl of its links and bridges; by name.
+/// What ip, tc and nft print of a namespace, every sysctl of its links and bridges; by name.
 using Snapshot = std::map<std::string, std::string>;
 Snapshot take_snapshot(const TestNetns& netns);
 /// A line for each difference; empty when there is none.

@@ -70,6 +70,7 @@ NetState before_of(const Design& design, const NetState& observed) {
     if (link && link->alias == tag && !link->former_name.empty()) before.links[link->former_name];
   }
   for (const auto& [name, table] : design.desired.tables) before.tables[name] = std::nullopt;
+  for (const auto& [name, ingress] : design.desired.ingress) before.ingress[name] = std::nullopt;
   for (const auto& [key, value] : design.desired.sysctls) {
     const auto found = observed.sysctls.find(key);
     before.sysctls[key] = found == observed.sysctls.end() ? std::nullopt : found->second;
@@ -103,6 +104,7 @@ void expect_loop_closes(const Design& design, const NetState& observed) {
       if (observed.links.contains(name)) continue;
       EXPECT_EQ(model::find_link(after, name), nullptr) << name;
     }
+    for (const auto& [name, ingress] : after.ingress) EXPECT_EQ(ingress, std::nullopt) << name;
     for (const model::Route& route : observed.routes) {
       EXPECT_TRUE(route.protocol == model::route_by_kernel || route.from_router_advertisement() ||
                   std::ranges::count(after.routes, route) == 1)

@@ -1,0 +1,104 @@
+#include "bindings/tc/tc.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "bindings/pod_network.h"
+#include "bindings/tc/filters.h"
+#include "netsetup/types/interface_name.h"
+
+namespace podnic::bindings::tc {
+namespace {
+
+/// Of the tap. Only the guest ever sees it, so it may be the same in every pod.
+constexpr MacAddress service_mac{{0x02, 0, 0, 0, 0, 0}};
+
+constexpr std::string_view kernel_has_ipv6 = "net/ipv6/conf/all/disable_ipv6";
+
+std::string choose_tap(const Request& request) {
+  std::string tap =
+      request.tap.name.empty() ? derived_interface_name("tap-", request.interface) : request.tap.name;
+  if (tap == request.interface) {
+    throw Error(fmt::format("the tap cannot be named '{}': the pod NIC is", tap), 0, ErrorKind::bad_request);
+  }
+  return tap;
+}
+
+void refuse_mac_of_service(const PodNetwork& network) {
+  if (network.mac != service_mac) return;
+  throw Error(fmt::format("the guest cannot have MAC address {}: the address service has it",
+                          service_mac.to_string()),
+              0, ErrorKind::bad_request);
+}
+
+model::Link tap_link(const Input& input, const PodNetwork& network, const ServerSite& server,
+                     const dhcp::Leases& leases, bool has_ipv6) {
+  model::Link tap{.kind = "tun",
+                  .mac = server.mac,
+                  .mtu = network.mtu,
+                  .up = true,
+                  .master = {},
+                  .alias = input.tag,
+                  .ipv6_link_local = !has_ipv6,
+                  .bridge = {},
+                  .tap = model::TapOptions{.uid = input.request.tap.uid,
+                                           .gid = input.request.tap.gid,
+                                           .multi_queue = input.request.tap.queues > 1,
+                                           .vnet_hdr = true}};
+  if (leases.v4) tap.addresses.push_back({.prefix = {server.address4, 32}});
+  // Made here, not by the kernel, so that the filters can name it.
+  if (leases.v6 || leases.router) tap.addresses.push_back({.prefix = {server.address6, 64}, .no_dad = true});
+  return tap;
+}
+
+void add_sysctls(const dhcp::Leases& leases, bool has_ipv6, model::NetState& desired) {
+  const auto set = [&](int version, std::string_view name, const char* value) {
+    desired.sysctls[fmt::format("net/ipv{}/conf/{}/{}", version, leases.device, name)] = value;
+  };
+  if (leases.v4) {
+    // A guest that renews its lease speaks from its address, which is also the pod NIC's: a packet from
+    // oneself is dropped otherwise, as is one that comes by another link than its sender's
+    // (fib_validate_source()).
+    set(4, "accept_local", "1");
+    set(4, "rp_filter", "2");
+  }
+  if (has_ipv6) {
+    set(6, "disable_ipv6", leases.v6 || leases.router ? "0" : "1");
+    set(6, "accept_ra", "0");
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> observes(const Request& /*request*/) {
+  return {std::string(kernel_has_ipv6)};
+}
+
+Design design(const Input& input) {
+  refuse_what_is_masquerades(input.request);
+  Design design;
+  const std::string tap = choose_tap(input.request);
+  const PodNic nic = find_pod_nic(input);
+  const PodNetwork network = read_pod_network(nic, input.request, design.notes);
+  refuse_mac_of_service(network);
+  const ServerSite server{.device = tap,
+                          .mac = service_mac,
+                          .address4 = choose_server_address(input, nic),
+                          .address6 = IpAddress::link_local_of(service_mac)};
+  const auto ipv6 = input.observed.sysctls.find(std::string(kernel_has_ipv6));
+  const bool has_ipv6 =
+      ipv6 != input.observed.sysctls.end() && ipv6->second && network.mtu >= model::min_ipv6_mtu;
+
+  design.guest = guest_of(network, input, tap);
+  design.leases = leases_of(network, input, server, design.notes);
+  design.desired.links[tap] = tap_link(input, network, server, design.leases, has_ipv6);
+  add_sysctls(design.leases, has_ipv6, design.desired);
+  design.desired.ingress[nic.name] = pod_filters(tap, input.tag);
+  design.desired.ingress[tap] = tap_filters(nic.name, input.tag, design.leases, server.address6);
+  design.resolved = input.request;
+  design.resolved.mac = network.mac;
+  return design;
+}
+
+}  // namespace podnic::bindings::tc

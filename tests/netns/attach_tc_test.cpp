@@ -1,0 +1,139 @@
+// The binding tc beside others' qdiscs and filters: what is theirs stays, in every order of coming and going.
+#include <gmock/gmock.h>
+
+#include "netsetup/types/error.h"
+#include "tests/support/attach_cases.h"
+
+namespace podnic::test {
+namespace {
+
+using bindings::Request;
+using testing::HasSubstr;
+
+const std::string their_filter =
+    "tc filter add dev eth0 ingress pref 7 protocol ip u32 match ip dport 9999 0xffff flowid :1";
+
+struct AttachTc : testing::Test {
+  [[nodiscard]] Place place_of(const SpecPod& pod) const {
+    return {.netns = pod.pod.path(), .state_dir = folder / "state"};
+  }
+  static Request request() { return {.binding = "tc", .resolv_conf = "/nonexistent"}; }
+  static std::string shown(const SpecPod& pod) {
+    return pod.pod.must(
+        "tc qdisc show dev eth0; tc filter show dev eth0 ingress; tc filter show dev eth0 egress");
+  }
+  template <typename Body>
+  static Error error_of(Body&& body) {
+    try {
+      body();
+    } catch (const Error& error) {
+      return error;
+    }
+    ADD_FAILURE() << "no Error";
+    return Error("");
+  }
+
+  TemporaryFolder folder;
+};
+
+TEST_F(AttachTc, WhatOthersHaveOnThePodNicStaysAsItIs) {
+  for (const char* theirs : {"tc qdisc add dev eth0 clsact", "tc qdisc add dev eth0 ingress",
+                             "tc qdisc add dev eth0 root tbf rate 1gbit burst 1mb limit 10mb",
+                             "tc qdisc add dev eth0 clsact && tc filter add dev eth0 egress protocol all u32 "
+                             "match u32 0 0 flowid :1"}) {
+    SCOPED_TRACE(theirs);
+    const SpecPod pod({.commands = {theirs}});
+    const Snapshot start = take_snapshot(pod.pod);
+    const std::string before = shown(pod);
+    attach(request(), place_of(pod));
+    const std::string while_attached = shown(pod);
+    EXPECT_TRUE(while_attached.starts_with(before.substr(0, before.find("filter")))) << while_attached;
+    EXPECT_THAT(while_attached, HasSubstr("Redirect to device tap-eth0"));
+    EXPECT_TRUE(detach({}, place_of(pod)));
+    EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+  }
+}
+
+TEST_F(AttachTc, WhoComesToUseOurQdiscKeepsIt) {
+  const SpecPod pod;
+  attach(request(), place_of(pod));
+  pod.pod.must(their_filter);
+  EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
+  EXPECT_TRUE(detach({}, place_of(pod)));
+  EXPECT_THAT(shown(pod), HasSubstr("qdisc clsact"));
+  EXPECT_THAT(shown(pod), HasSubstr("pref 7"));
+  EXPECT_THAT(shown(pod), testing::Not(HasSubstr("pref 60000")));
+  EXPECT_FALSE(detach({}, place_of(pod)));
+}
+
+TEST_F(AttachTc, AQdiscThatItsOwnerTakesAwayIsMadeAgainAndGoesWithUs) {
+  const SpecPod pod({.commands = {"tc qdisc add dev eth0 ingress"}});
+  attach(request(), place_of(pod));
+  pod.pod.must("tc qdisc delete dev eth0 ingress");
+  EXPECT_THAT(check({}, place_of(pod)),
+              testing::ElementsAre(testing::Field(&model::Drift::what, "tc filter 60000 of link 'eth0'")));
+  EXPECT_EQ(attach(request(), place_of(pod)).steps.size(), 2U);
+  EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
+  EXPECT_TRUE(detach({}, place_of(pod)));
+  EXPECT_THAT(shown(pod), testing::Not(HasSubstr("pref 60000")));
+}
+
+TEST_F(AttachTc, AFilterAtOurPreferenceIsAConflictAndNothingChanges) {
+  const SpecPod pod(
+      {.commands = {"tc qdisc add dev eth0 clsact && tc filter add dev eth0 ingress pref 60000 protocol "
+                    "all u32 match u32 0 0 action mirred egress redirect dev lo"}});
+  const Snapshot start = take_snapshot(pod.pod);
+  const Error error = error_of([&] { attach(request(), place_of(pod)); });
+  EXPECT_EQ(error.kind(), ErrorKind::conflict);
+  EXPECT_THAT(error.what(),
+              HasSubstr("link 'eth0' has a filter of preference 60000 already, and it is not ours"));
+  EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+  EXPECT_FALSE(detach({}, place_of(pod)));
+  EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+}
+
+TEST_F(AttachTc, WithoutItsRecordTheCookieSaysWhatIsOurs) {
+  const SpecPod pod({.commands = {"tc qdisc add dev eth0 clsact", their_filter}});
+  const Snapshot start = take_snapshot(pod.pod);
+  const bindings::Record record = attach(request(), place_of(pod)).record;
+  pod.peer.must("rm " + (folder / "state") + "/" + record.id + ".json");
+  EXPECT_TRUE(detach({}, place_of(pod)));
+  EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+}
+
+TEST_F(AttachTc, EveryFilterThatIsMissingOrEditedIsADriftThatAttachMends) {
+  const SpecPod pod;
+  attach(request(), place_of(pod));
+  for (const char* damage :
+       {"tc filter delete dev eth0 ingress pref 60000 protocol all", "tc qdisc delete dev eth0 clsact",
+        "tc filter delete dev tap-eth0 ingress pref 41 protocol ip",
+        "tc filter add dev eth0 ingress pref 60000 protocol all u32 match u32 1 1 flowid :1",
+        "tc filter add dev tap-eth0 ingress pref 5 protocol ip u32 match u32 0 0 flowid :1"}) {
+    SCOPED_TRACE(damage);
+    pod.pod.must(damage);
+    EXPECT_EQ(check({}, place_of(pod)).size(), 1U);
+    EXPECT_FALSE(attach(request(), place_of(pod)).steps.empty());
+    EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
+  }
+}
+
+TEST_F(AttachTc, TwoNicsOfOnePodAreApart) {
+  const SpecPod pod(
+      {.commands = {"ip link add net1 address 02:77:00:00:00:08 type veth peer name rehto && ip addr add "
+                    "10.55.0.5/24 dev net1 && ip link set net1 up && ip link set rehto up"}});
+  const Snapshot start = take_snapshot(pod.pod);
+  attach(request(), place_of(pod));
+  const std::string first = shown(pod);
+  Request second = request();
+  second.interface = "net1";
+  attach(second, place_of(pod));
+  EXPECT_EQ(shown(pod), first);
+  EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
+  EXPECT_TRUE(detach({.interface = "net1"}, place_of(pod)));
+  EXPECT_EQ(shown(pod), first);
+  EXPECT_TRUE(detach({}, place_of(pod)));
+  EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+}
+
+}  // namespace
+}  // namespace podnic::test
