@@ -31,9 +31,6 @@ using testing::HasSubstr;
 IpPrefix prefix(const char* text) {
   return *IpPrefix::parse(text);
 }
-IpAddress address(const char* text) {
-  return *IpAddress::parse(text);
-}
 
 std::vector<IpPrefix> prefixes_of(const model::Link& link) {
   std::vector<IpPrefix> all;
