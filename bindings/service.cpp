@@ -44,7 +44,7 @@ Parsed<Bytes> parse_number(std::string_view text) {
   }
   Bytes bytes;
   for (unsigned shift = 8 * sizeof(Number); shift > 0; shift -= 8)
-    bytes.push_back(static_cast<std::uint8_t>((number >> (shift - 8)) & 0xffU));
+    bytes.push_back(static_cast<std::uint8_t>((std::uint32_t{number} >> (shift - 8)) & 0xffU));
   return bytes;
 }
 

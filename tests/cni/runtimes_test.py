@@ -4,6 +4,7 @@
     runtimes_test.py PODNIC_PLUGIN [TEST...]
 """
 import concurrent.futures
+import contextlib
 import json
 import os
 import subprocess
@@ -30,19 +31,29 @@ class Daemon(Case):
         self.addCleanup(self.daemon.kill)
         cni.wait_until(lambda: os.path.exists(self.socket))
 
+    def descriptors(self):
+        """How many the daemon has, less its clients' connections: those are closed some time after the answer."""
+        process = f"/proc/{self.daemon.pid}"
+        with open(f"{process}/net/unix") as table:
+            clients = {f"socket:[{line.split()[6]}]" for line in table.readlines()[1:]}
+        names = []
+        for descriptor in os.listdir(f"{process}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                names.append(os.readlink(f"{process}/fd/{descriptor}"))
+        return len([name for name in names if name not in clients])
+
     def test_it_serves_from_add_to_del(self):
         runtime = self.runtime(PTP, OURS | self.dhcp)
         container = Container("by-daemon")
         runtime.add(container)
         self.assertEqual(runtime.left_over(), ["by-daemon-eth0.json"])
         runtime.check(container)
-        descriptors = f"/proc/{self.daemon.pid}/fd"
-        serving = len(os.listdir(descriptors))
+        serving = self.descriptors()
         runtime.ours("ADD", container, previous=container.result | {"interfaces": container.result["interfaces"][:2],
                                                                     "ips": []})
-        self.assertEqual(len(os.listdir(descriptors)), serving)
+        self.assertEqual(self.descriptors(), serving)
         runtime.ours("DEL", container)
-        cni.wait_until(lambda: len(os.listdir(descriptors)) == serving - 4)
+        cni.wait_until(lambda: self.descriptors() == serving - 4)
         runtime.delete(container)
         self.assert_clean(runtime)
 

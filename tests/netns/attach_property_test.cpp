@@ -75,7 +75,13 @@ class Follower {
   Progress progress() {
     return [this](const model::Step& step) {
       model_ = model::simulate(std::move(model_), step);
-      EXPECT_EQ(disagreement(model_, kernel_.observe(watch_)), "") << "after " << model::describe(step);
+      // Kernel threads add what belongs to IPv6 addresses.
+      std::string rest;
+      EXPECT_TRUE(wait_until([&] {
+        rest = disagreement(model_, kernel_.observe(watch_));
+        return rest.empty();
+      })) << rest
+          << " after " << model::describe(step);
     };
   }
 

@@ -62,7 +62,7 @@ class Dhcp6ClientTest : public testing::Test {
     return found;
   }
   [[nodiscard]] bool has_addresses(const std::multiset<std::string>& wanted) const {
-    return test::wait_until([&] { return addresses() == wanted; });
+    return test::wait_until([&] { return addresses() == wanted; }, std::chrono::seconds(30));
   }
   /// The gateways of all default routes.
   [[nodiscard]] std::vector<std::string> default_gateways() const {
@@ -156,7 +156,7 @@ class Dhclient6Test : public Dhcp6ClientTest {
   /// A lease short enough to be renewed soon: dhclient does so by the clock alone.
   static dhcp::Leases brief(const std::string& address) {
     dhcp::Leases leases = leases_for(address);
-    leases.v6->seconds = 6;
+    leases.v6->seconds = 8;
     return leases;
   }
 

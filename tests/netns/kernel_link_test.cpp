@@ -171,12 +171,14 @@ TEST_F(KernelLink, EveryFieldCanBeSet) {
   wanted.alias = "other";
   wanted.ipv6_link_local = true;
   wanted.up = true;
+  wanted.port = model::PortOptions{};
   EXPECT_EQ(observed("tap-eth0"), wanted);
   EXPECT_EQ(shown("tap-eth0")["master"], "br-eth0");
 
   kernel.apply(SetLink{.name = "tap-eth0", .master = "", .alias = "", .up = false});
   wanted.master = wanted.alias = "";
   wanted.up = false;
+  wanted.port.reset();
   EXPECT_EQ(observed("tap-eth0"), wanted);
 
   kernel.apply(SetLink{.name = "br-eth0", .bridge = BridgeOptions{.multicast_snooping = true}});
