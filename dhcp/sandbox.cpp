@@ -69,8 +69,10 @@ void drop_capabilities() {
 /// (check_may_shrink_heap() in malloc/arena.c), and any free() of what a thread has left behind may be the
 /// one. The filter would kill us for that: nothing is given back any more.
 void keep_memory() {
+#ifndef PODNIC_SANITIZE  // a sanitizer's allocator has no such setting
   if (::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max()) != 1)
     throw Error("keeping the C library from giving memory back", 0);
+#endif
 }
 
 /// The program's code and constants are dropped from the process: what the loop needs comes back from the
