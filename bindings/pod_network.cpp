@@ -5,6 +5,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <iterator>
+#include <map>
+#include <tuple>
 
 #include "netsetup/types/interface_name.h"
 
@@ -84,14 +88,13 @@ class RouteReader {
   }
 
   std::vector<GuestRoute> read() {
-    std::vector<Route> candidates;
-    for (const Route& route : nic_.routes) {
-      if (is_for_guest(route)) candidates.push_back(route);
-    }
     // The kernel prefers the lowest metric; of a destination that is named twice the guest gets that way
-    // only.
-    std::ranges::stable_sort(candidates, {}, &Route::metric);
-    for (const Route& route : candidates) add(route);
+    // only. Routes of one metric stay in the kernel's order.
+    std::multimap<std::uint32_t, const Route*> candidates;
+    for (const Route& route : nic_.routes) {
+      if (is_for_guest(route)) candidates.emplace(route.metric, &route);
+    }
+    for (const auto& [metric, route] : candidates) add(*route);
     return in_order();
   }
 
@@ -145,9 +148,9 @@ class RouteReader {
     std::ranges::copy(routes_, std::back_inserter(all));
     const auto rank = [](const GuestRoute& route) {
       const int kind = is_default(route) ? 2 : route.gateway ? 1 : 0;
-      return std::pair(kind, -int{route.destination.length});
+      return std::tuple(kind, -int{route.destination.length}, route.destination.address);
     };
-    std::ranges::stable_sort(all, {}, rank);
+    std::ranges::sort(all, {}, rank);
     return all;
   }
 
