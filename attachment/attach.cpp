@@ -82,8 +82,8 @@ struct Draft {
 
 Draft make_draft(const Request& request, Site& site, const RecordStore& store) {
   Draft draft;
-  const std::string id = site.id_of({.id = request.id, .interface = request.interface});
-  draft.former = load_record(store, id, site);
+  const std::string id = id_of({.id = request.id, .interface = request.interface}, site.identity);
+  draft.former = load_record(store, id, site.identity);
   GuestDns dns = guest_dns_of(request);
   draft.notes = std::move(dns.notes);
 
@@ -185,7 +185,7 @@ Attachment make_attachment(Purpose purpose, const Request& request, const Place&
     const RecordStore store(place.state_dir, RecordStore::Missing::create);
     const Target target{.id = request.id, .interface = request.interface};
     Site site(purpose == Purpose::update ? resolve(target, place, store) : place, Site::Use::change);
-    if (purpose == Purpose::update) require_record(store, site.id_of(target), site);
+    if (purpose == Purpose::update) require_record(store, id_of(target, site.identity), site.identity);
     Draft draft = make_draft(request, site, store);
     if (purpose == Purpose::update) must_stay(*draft.former, draft.record);
     const bool created = !draft.former || draft.former->phase != Phase::attached;

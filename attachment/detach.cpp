@@ -44,7 +44,7 @@ bool remove_orphans(const Target& target, const std::string& netns, const Record
 /// or when it is of a namespace that has gone.
 std::optional<Record> load_if_usable(const RecordStore& store, const std::string& id, const Site& site) {
   try {
-    return load_record(store, id, site);
+    return load_record(store, id, site.identity);
   } catch (const Error& error) {
     // One that cannot be read now may be read the next time. (ELOOP: a symbolic link is no record.)
     const bool is_damaged = error.error_number() == 0 || error.error_number() == ELOOP;
@@ -125,7 +125,7 @@ void hand_over_sysctls(const Record& leaving, const NetState& observed, const Si
 }
 
 bool detach_in(Site& site, const Target& target, const RecordStore& store, const Progress& progress) {
-  const std::string id = site.id_of(target);
+  const std::string id = id_of(target, site.identity);
   std::optional<Record> record = load_if_usable(store, id, site);
   NetState before = record ? record->before : NetState{};
   if (!record) add_displaced_nic(bindings::tag_of(id), site, before);

@@ -10,10 +10,13 @@ using bindings::Record;
 
 /// The namespace of an attachment that was found or made at that place.
 kernel::Netns open_home(const Record& record, const Place& place) {
-  kernel::Netns netns = kernel::Netns::open(place.netns.empty() ? record.netns_path : place.netns);
-  if (netns.identity() == record.netns) return netns;
-  // Its path leads elsewhere since it was looked up: a process number that is used again, a file that was
-  // replaced.
+  return kernel::Netns::open(place.netns.empty() ? record.netns_path : place.netns);
+}
+
+/// Error: the path leads elsewhere since it was looked up: a process number that is used again, a file that
+/// was replaced.
+void expect_home(const kernel::Netns& netns, const NetnsIdentity& found, const Record& record) {
+  if (found == record.netns) return;
   throw Error(fmt::format("'{}' is not the namespace of attachment '{}' any more", netns.path(), record.id),
               0, ErrorKind::conflict);
 }
@@ -22,14 +25,14 @@ kernel::Netns open_home(const Record& record, const Place& place) {
 
 Record find_attachment(const Target& target, const Place& place) {
   const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
-  const Site site(resolve(target, place, store), Site::Use::look);
-  return require_record(store, site.id_of(target), site);
+  const NetnsIdentity netns = open_netns(resolve(target, place, store)).identity();
+  return require_record(store, id_of(target, netns), netns);
 }
 
 std::vector<model::Drift> check(const Target& target, const Place& place) {
   const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
   Site site(resolve(target, place, store), Site::Use::look);
-  const Record record = require_record(store, site.id_of(target), site);
+  const Record record = require_record(store, id_of(target, site.identity), site.identity);
   std::vector<model::Drift> drifts;
   if (record.phase != bindings::Phase::attached) {
     drifts.push_back({fmt::format("attachment '{}'", record.id),
@@ -52,7 +55,7 @@ std::vector<model::Drift> check(const Target& target, const Place& place) {
 std::vector<Status> show(const Place& place, bool everywhere) {
   const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
   std::optional<NetnsIdentity> only;
-  if (!everywhere) only = Site(place, Site::Use::look).identity;
+  if (!everywhere) only = open_netns(place).identity();
   std::vector<Status> all;
   for (const std::string& id : store.ids()) {
     Status status{.record = {.id = id}, .damage = {}, .netns_alive = false, .tap = {}};
@@ -78,8 +81,11 @@ std::vector<Status> show(const Place& place, bool everywhere) {
 }
 
 dhcp::Sockets open_service(const Record& record, const Place& place) {
+  const kernel::Netns netns = open_home(record, place);
+  kernel::NetnsWorker inside(netns);
+  expect_home(netns, netns.identity(inside), record);
   dhcp::Sockets sockets;
-  open_home(record, place).run([&] { sockets = dhcp::open_sockets(record.leases); });
+  inside.run([&] { sockets = dhcp::open_sockets(record.leases); });
   return sockets;
 }
 
@@ -88,7 +94,9 @@ std::vector<UniqueFd> open_tap_queues(const Record& record, const Place& place) 
   if (tap == record.desired.links.end() || !tap->second || !tap->second->tap) {
     throw Error(fmt::format("attachment '{}' has no tap", record.id));
   }
-  kernel::Kernel kernel(open_home(record, place));
+  const kernel::Netns netns = open_home(record, place);
+  kernel::Kernel kernel(netns);
+  expect_home(netns, kernel.identity(), record);
   return kernel.open_tap_queues(record.guest.tap, *tap->second->tap, record.guest.queues);
 }
 

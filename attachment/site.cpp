@@ -13,26 +13,13 @@ namespace {
 /// Longer than any attach takes: whoever holds the lock longer is stuck.
 constexpr int lock_seconds = 10;
 
-kernel::Netns open_netns(const std::string& path) {
-  return path.empty() ? kernel::Netns::current() : kernel::Netns::open(path);
-}
-
 }  // namespace
 
 Site::Site(const Place& place, Use use)
-    : netns(open_netns(place.netns)),
+    : netns(open_netns(place)),
       lock(use == Use::change ? netns.lock(lock_seconds) : UniqueFd()),
       kernel(netns),
-      identity(netns.identity()) {}
-
-std::string Site::id_of(const Target& target) const {
-  if (!target.id.empty()) return target.id;
-  std::string id = fmt::format("{}-{}", identity.inode, target.interface);
-  // A name that cannot be part of an id is hashed, as one that is too long for a link name is.
-  if (!bindings::check_id(id))
-    id = fmt::format("{}-{}", identity.inode, hashed_interface_name("", target.interface));
-  return id;
-}
+      identity(kernel.identity()) {}
 
 model::NetState Site::observe(const model::NetState& wanted, const std::vector<std::string>& more) {
   kernel::Watch watch{.sysctls = more, .tables = {}, .ingress = {}};
@@ -80,6 +67,19 @@ void Site::converge(const model::Plan& plan, const model::NetState& wanted, cons
   model::converge(actions, plan, wanted, ownership);
 }
 
+kernel::Netns open_netns(const Place& place) {
+  return place.netns.empty() ? kernel::Netns::current() : kernel::Netns::open(place.netns);
+}
+
+std::string id_of(const Target& target, const NetnsIdentity& netns) {
+  if (!target.id.empty()) return target.id;
+  std::string id = fmt::format("{}-{}", netns.inode, target.interface);
+  // A name that cannot be part of an id is hashed, as one that is too long for a link name is.
+  if (!bindings::check_id(id))
+    id = fmt::format("{}-{}", netns.inode, hashed_interface_name("", target.interface));
+  return id;
+}
+
 bool is_alive(const bindings::Record& record) {
   try {
     return kernel::Netns::open(record.netns_path).identity() == record.netns;
@@ -93,12 +93,12 @@ bool is_known_by_process(const bindings::Record& record) {
 }
 
 std::optional<bindings::Record> load_record(const RecordStore& store, const std::string& id,
-                                            const Site& site) {
+                                            const NetnsIdentity& netns) {
   std::optional<bindings::Record> record = store.load(id);
-  if (!record || record->netns == site.identity) return record;
+  if (!record || record->netns == netns) return record;
   // Of all namespaces that are there only one has this inode: that of the record has gone.
   const bool inode_was_used_again =
-      record->netns.device == site.identity.device && record->netns.inode == site.identity.inode;
+      record->netns.device == netns.device && record->netns.inode == netns.inode;
   if (inode_was_used_again) return std::nullopt;
   if (is_alive(*record)) {
     throw Error(fmt::format("id '{}' is in use for the namespace '{}'", id, record->netns_path), 0,
@@ -116,8 +116,8 @@ std::optional<bindings::Record> load_record(const RecordStore& store, const std:
   return std::nullopt;
 }
 
-bindings::Record require_record(const RecordStore& store, const std::string& id, const Site& site) {
-  std::optional<bindings::Record> record = load_record(store, id, site);
+bindings::Record require_record(const RecordStore& store, const std::string& id, const NetnsIdentity& netns) {
+  std::optional<bindings::Record> record = load_record(store, id, netns);
   if (!record) {
     throw Error(fmt::format("there is no attachment '{}' in this namespace", id))
         .hint(

@@ -21,9 +21,6 @@ struct Site {
   kernel::Kernel kernel;
   NetnsIdentity identity;
 
-  /// The id of an attachment that was given none: "INODE-INTERFACE".
-  [[nodiscard]] std::string id_of(const Target& target) const;
-
   /// Observes what `wanted` speaks of, and `more` sysctls.
   [[nodiscard]] model::NetState observe(const model::NetState& wanted,
                                         const std::vector<std::string>& more = {});
@@ -37,13 +34,19 @@ struct Site {
                 const Progress& progress);
 };
 
+/// The namespace of the place.
+kernel::Netns open_netns(const Place& place);
+
+/// The target's id; of an attachment that was given none: "INODE-INTERFACE".
+std::string id_of(const Target& target, const NetnsIdentity& netns);
+
 /// The record of that id when it speaks of this very namespace. One of a namespace that has gone is as good
 /// as none; one of another that is alive is a conflict.
 std::optional<bindings::Record> load_record(const RecordStore& store, const std::string& id,
-                                            const Site& site);
+                                            const NetnsIdentity& netns);
 
 /// The same; an Error where there is none.
-bindings::Record require_record(const RecordStore& store, const std::string& id, const Site& site);
+bindings::Record require_record(const RecordStore& store, const std::string& id, const NetnsIdentity& netns);
 
 /// True when the record's path still leads to the record's namespace.
 bool is_alive(const bindings::Record& record);

@@ -33,11 +33,12 @@ struct Kernel::Impl {
   };
 
   NetnsWorker worker;
+  NetnsIdentity identity;
   std::map<std::string, Written> written;
   MaybeSocket route = std::unexpected(0);
   MaybeSocket netfilter = std::unexpected(0);
 
-  explicit Impl(const Netns& netns) : worker(netns) {
+  explicit Impl(const Netns& netns) : worker(netns), identity(netns.identity(worker)) {
     worker.run([this] {
       route = NetlinkSocket::open(NETLINK_ROUTE);
       netfilter = NetlinkSocket::open(NETLINK_NETFILTER);
@@ -117,6 +118,10 @@ Kernel::Kernel(const Netns& netns) : impl_(std::make_unique<Impl>(netns)) {}
 Kernel::~Kernel() = default;
 Kernel::Kernel(Kernel&&) noexcept = default;
 Kernel& Kernel::operator=(Kernel&&) noexcept = default;
+
+const NetnsIdentity& Kernel::identity() const {
+  return impl_->identity;
+}
 
 model::NetState Kernel::observe(const Watch& watch) {
   model::NetState state;

@@ -41,6 +41,8 @@ class Kernel {
   Kernel(Kernel&&) noexcept;
   Kernel& operator=(Kernel&&) noexcept;
 
+  [[nodiscard]] const NetnsIdentity& identity() const;
+
   /// A consistent view: dumps that the kernel interrupted are read again.
   [[nodiscard]] model::NetState observe(const Watch& watch);
   /// Makes one change. What is not there any more when it is to be deleted is no error.

@@ -57,9 +57,14 @@ Netns Netns::of_pid(pid_t pid) {
 }
 
 NetnsIdentity Netns::identity() const {
+  NetnsWorker inside(*this);
+  return identity(inside);
+}
+
+NetnsIdentity Netns::identity(NetnsWorker& inside) const {
   const struct stat status = status_of(fd_.get());
   NetnsIdentity identity{status.st_dev, status.st_ino, 0};
-  run([&identity] {
+  inside.run([&identity] {
     const UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     if (!socket.valid()) throw Error("reading the identity of a network namespace", errno);
     socklen_t size = sizeof(identity.cookie);

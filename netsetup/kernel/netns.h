@@ -18,6 +18,8 @@
 
 namespace podnic::kernel {
 
+class NetnsWorker;
+
 class Netns {
  public:
   /// The calling thread's.
@@ -30,8 +32,9 @@ class Netns {
   [[nodiscard]] int fd() const { return fd_.get(); }
   /// As given by the user; "/proc/self/ns/net" for the current one.
   [[nodiscard]] const std::string& path() const { return path_; }
-  /// Enters the namespace for an instant (see run()).
+  /// Enters the namespace for an instant (see run()), or asks the worker that is there already.
   [[nodiscard]] NetnsIdentity identity() const;
+  [[nodiscard]] NetnsIdentity identity(NetnsWorker& inside) const;
 
   /// Runs `body` in a thread inside the namespace and waits; its exception comes out here. Runs it directly
   /// when the caller is in that namespace already.
