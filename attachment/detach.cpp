@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <filesystem>
+#include <string_view>
 
 #include "attachment/attachment.h"
 #include "attachment/site.h"
@@ -53,10 +55,23 @@ std::optional<Record> load_if_usable(const RecordStore& store, const std::string
   }
 }
 
-/// Everything that carries our tag must go, whether a record knows of it or not.
+/// A state folder that is full must not keep an attachment from being removed: what is written here makes a
+/// second detach easier, and none of it is needed for the first.
+void save_if_possible(const RecordStore& store, const Record& record) {
+  try {
+    store.save(record);
+  } catch (const Error& error) {
+    if (error.error_number() != ENOSPC && error.error_number() != EDQUOT) throw;
+  }
+}
+
+/// Everything that carries our tag must go, whether a record knows of it or not. Who administers the pod's
+/// network can write the tag on what we never make and nobody can delete, such as the loopback.
 void add_tagged(const std::string& tag, Site& site, NetState& before) {
+  constexpr std::array<std::string_view, 4> ours{"tun", "bridge", "dummy", "ifb"};
   for (const auto& [name, link] : site.kernel.observe({}).links) {
-    if (link && link->alias == tag) before.links.try_emplace(name, std::nullopt);
+    if (link && link->alias == tag && std::ranges::find(ours, link->kind) != ours.end())
+      before.links.try_emplace(name, std::nullopt);
   }
   for (const std::string& name : site.kernel.tables_of(tag)) before.tables.try_emplace(name, std::nullopt);
   // Without a record nothing says whose the qdisc is: it stays.
@@ -120,7 +135,7 @@ void hand_over_sysctls(const Record& leaving, const NetState& observed, const Si
       const auto found = observed.sysctls.find(key);
       if (found != observed.sysctls.end() && theirs->second == found->second) theirs->second = original;
     }
-    store.save(*other);
+    save_if_possible(store, *other);
   }
 }
 
@@ -138,7 +153,7 @@ bool detach_in(Site& site, const Target& target, const RecordStore& store, const
   const model::Plan steps = model::diff(observed, before, ownership);
   if (record && record->phase != Phase::detaching && !steps.empty()) {
     record->phase = Phase::detaching;
-    store.save(*record);
+    save_if_possible(store, *record);
   }
   site.converge(steps, before, ownership, progress);
   store.remove(id);

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <memory>
+
+#include "netsetup/types/interface_name.h"
 
 namespace podnic {
 namespace {
@@ -28,23 +29,11 @@ std::string temporary_of(const std::string& id) {
   return "." + id + ".new";
 }
 
-/// Holds the folder's flock for the writing of one file.
-class FolderLock {
- public:
-  FolderLock(int folder, const std::string& path) : folder_(folder) {
-    while (::flock(folder_, LOCK_EX) != 0) {
-      if (errno != EINTR) throw Error(fmt::format("locking state folder '{}'", path), errno);
-    }
-  }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-  FolderLock(FolderLock&&) = delete;
-  FolderLock& operator=(FolderLock&&) = delete;
-  ~FolderLock() { ::flock(folder_, LOCK_UN); }
-
- private:
-  int folder_;
-};
+/// The address of a socket has room for 107 bytes, an id may have 128.
+std::string control_of(const std::string& id) {
+  constexpr std::size_t longest = 64;
+  return (id.size() <= longest ? id : hashed_interface_name("", id)) + ".control";
+}
 
 void write_all(int fd, std::string_view text, const std::string& what) {
   while (!text.empty()) {
@@ -117,8 +106,7 @@ void RecordStore::save(const bindings::Record& record) const {
   const std::string what = fmt::format("record '{}/{}'", path_, file_of(record.id));
   const std::string temporary = temporary_of(record.id);
   const std::string text = bindings::record_to_json(record);
-  // One writer at a time: nobody else's temporary file is taken for that of a process that died.
-  const FolderLock lock(folder_.get(), path_);
+  // Of a process that died: who writes a record of a namespace holds its lock.
   ::unlinkat(folder_.get(), temporary.c_str(), 0);
   const UniqueFd fd(
       ::openat(folder_.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -136,11 +124,15 @@ void RecordStore::save(const bindings::Record& record) const {
 
 bool RecordStore::remove(const std::string& id) const {
   if (!folder_.valid()) return false;
-  const FolderLock lock(folder_.get(), path_);
-  ::unlinkat(folder_.get(), temporary_of(id).c_str(), 0);
+  for (const std::string& other : {temporary_of(id), control_of(id)})
+    ::unlinkat(folder_.get(), other.c_str(), 0);
   if (::unlinkat(folder_.get(), file_of(id).c_str(), 0) == 0) return true;
   if (errno == ENOENT) return false;
   throw Error(fmt::format("removing record '{}/{}'", path_, file_of(id)), errno);
+}
+
+std::string RecordStore::control_socket(const std::string& state_dir, const std::string& id) {
+  return fmt::format("{}/{}", state_dir, control_of(id));
 }
 
 std::vector<std::string> RecordStore::ids() const {

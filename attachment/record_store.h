@@ -27,6 +27,8 @@ class RecordStore {
   void save(const bindings::Record& record) const;
   /// False when there is none.
   bool remove(const std::string& id) const;
+  /// Where the attachment's own service listens, if it has one; goes with the record.
+  static std::string control_socket(const std::string& state_dir, const std::string& id);
   [[nodiscard]] std::vector<std::string> ids() const;  ///< sorted
   [[nodiscard]] const std::string& path() const { return path_; }
 

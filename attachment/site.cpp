@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <utility>
 
 #include "bindings/pod_network.h"
 #include "netsetup/types/interface_name.h"
@@ -10,14 +12,18 @@
 namespace podnic {
 namespace {
 
-/// Longer than any attach takes: whoever holds the lock longer is stuck.
-constexpr int lock_seconds = 10;
+/// A podnic that uses another state folder is kept out by the namespace's own file. Any process of the pod
+/// can hold that, too: it must not keep the pod from being deleted.
+constexpr std::chrono::seconds other_folder_time(2);
 
 }  // namespace
 
 Site::Site(const Place& place, Use use)
     : netns(open_netns(place)),
-      lock(use == Use::change ? netns.lock(lock_seconds) : UniqueFd()),
+      lock(use == Use::change ? std::optional<FileLock>(std::in_place, place.state_dir,
+                                                        fmt::format(".netns-{}", netns.inode()))
+                              : std::nullopt),
+      netns_lock(use == Use::change ? netns.try_lock(other_folder_time) : UniqueFd()),
       kernel(netns),
       identity(kernel.identity()) {}
 

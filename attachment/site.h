@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "attachment/attachment.h"
+#include "attachment/file_lock.h"
 #include "attachment/record_store.h"
 
 namespace podnic {
@@ -13,11 +14,12 @@ namespace podnic {
 struct Site {
   enum class Use { look, change };
 
-  /// Opens the place's namespace; with Use::change holds its lock.
+  /// Opens the place's namespace; with Use::change holds its lock in the state folder.
   Site(const Place& place, Use use);
 
   kernel::Netns netns;
-  UniqueFd lock;  ///< taken before the kernel is looked at
+  std::optional<FileLock> lock;  ///< taken before the kernel is looked at
+  UniqueFd netns_lock;
   kernel::Kernel kernel;
   NetnsIdentity identity;
 

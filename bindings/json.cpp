@@ -98,7 +98,10 @@ void add_service(const ServiceRequest& service, Json& json) {
 }  // namespace
 
 Json to_json(const CniOwner& owner) {
-  return {{"network", owner.network}, {"container", owner.container}, {"interface", owner.interface}};
+  return {{"network", owner.network},
+          {"container", owner.container},
+          {"interface", owner.interface},
+          {"service", owner.service}};
 }
 
 Json to_json_without_ports(const Request& request) {

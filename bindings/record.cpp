@@ -26,7 +26,8 @@ void read_guest(ObjectReader reader, GuestNic& guest) {
 CniOwner read_owner(ObjectReader reader) {
   CniOwner owner{.network = required(reader, "network", reader.text("network")),
                  .container = required(reader, "container", reader.text("container")),
-                 .interface = required(reader, "interface", reader.text("interface"))};
+                 .interface = required(reader, "interface", reader.text("interface")),
+                 .service = reader.text("service").value_or("auto")};
   reader.finish();
   return owner;
 }

@@ -42,7 +42,9 @@ std::string tag_of(std::string_view id) {
 }
 
 std::string id_of_tag(std::string_view tag) {
-  return tag.starts_with(tag_prefix) ? std::string(tag.substr(tag_prefix.size())) : std::string();
+  if (!tag.starts_with(tag_prefix)) return {};
+  // Who administers the pod's network can write any alias; an id becomes the name of a file.
+  return check_id(tag.substr(tag_prefix.size())).value_or("");
 }
 
 }  // namespace podnic::bindings

@@ -34,6 +34,7 @@ struct CniOwner {
   std::string network;    ///< name of the network configuration
   std::string container;  ///< CNI_CONTAINERID
   std::string interface;  ///< CNI_IFNAME
+  std::string service;    ///< who answers its guest: "auto", "daemon", "process" or "off"
   friend bool operator==(const CniOwner&, const CniOwner&) = default;
 };
 

@@ -197,9 +197,9 @@ int serve_command(const Invocation& invocation) {
     serve_by_daemon(daemon, record, invocation.place);
     return exit_done;
   }
-  launcher::serve(record.leases, open_service(record, invocation.place), invocation.sandbox,
-                  invocation.ready_fd, stop.get(), dhcp::Farewell::say,
-                  launcher::listen_for_control(record, invocation.place));
+  dhcp::Sockets sockets = open_service(record, invocation.place);
+  launcher::serve(record.leases, std::move(sockets), invocation.sandbox, invocation.ready_fd, stop.get(),
+                  dhcp::Farewell::say, launcher::listen_for_control(record, invocation.place));
   return exit_done;
 }
 

@@ -40,7 +40,7 @@ bool is_daemon_there(const ServiceConfig& config) {
 }
 
 void start_service(const ServiceConfig& config, const bindings::Record& record, const Place& place,
-                   const AttachmentLock& held) {
+                   const FileLock& held) {
   if (config.mode == ServiceMode::off || !has_service(record)) return;
   if (auto daemon = reach_daemon(config)) return serve_by_daemon(*daemon, record, place);
   if (config.mode == ServiceMode::daemon) {
@@ -52,7 +52,16 @@ void start_service(const ServiceConfig& config, const bindings::Record& record, 
 
 void end_service(const ServiceConfig& config, const std::string& state_dir, const std::string& id) {
   end_service_process(state_dir, id);
-  if (auto daemon = reach_daemon(config)) daemon->remove(id);
+  // Whatever the configuration says now: it may have been another one that started the service, and a daemon
+  // can have found the record.
+  ServiceConfig asked = config;
+  const bool needs_none = config.mode == ServiceMode::off || config.mode == ServiceMode::process;
+  if (needs_none) asked.mode = ServiceMode::automatic;
+  try {
+    if (auto daemon = reach_daemon(asked)) daemon->remove(id);
+  } catch (const Error&) {
+    if (!needs_none) throw;
+  }
 }
 
 std::optional<model::Drift> check_service(const ServiceConfig& config, const bindings::Record& record,

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "attachment/attachment.h"
-#include "cni-plugin/attachment_lock.h"
+#include "attachment/file_lock.h"
 #include "cni-plugin/invocation.h"
 
 namespace podnic::cni {
@@ -15,7 +15,7 @@ bool is_daemon_there(const ServiceConfig& config);
 
 /// The guest is answered when this returns. Throws Error.
 void start_service(const ServiceConfig& config, const bindings::Record& record, const Place& place,
-                   const AttachmentLock& held);
+                   const FileLock& held);
 
 /// Whoever answers. Nothing to end is no error. Throws Error.
 void end_service(const ServiceConfig& config, const std::string& state_dir, const std::string& id);

@@ -81,11 +81,16 @@ std::string read_path(ObjectReader& reader, std::string_view key, const std::str
   return path;
 }
 
+constexpr std::array<std::pair<std::string_view, ServiceMode>, 4> modes{{{"auto", ServiceMode::automatic},
+                                                                         {"daemon", ServiceMode::daemon},
+                                                                         {"process", ServiceMode::process},
+                                                                         {"off", ServiceMode::off}}};
+
+std::string_view name_of(ServiceMode mode) {
+  return std::ranges::find(modes, mode, &std::pair<std::string_view, ServiceMode>::second)->first;
+}
+
 Parsed<ServiceMode> parse_mode(std::string_view text) {
-  constexpr std::array<std::pair<std::string_view, ServiceMode>, 4> modes{{{"auto", ServiceMode::automatic},
-                                                                           {"daemon", ServiceMode::daemon},
-                                                                           {"process", ServiceMode::process},
-                                                                           {"off", ServiceMode::off}}};
   const auto* found = std::ranges::find(modes, text, &std::pair<std::string_view, ServiceMode>::first);
   if (found == modes.end()) return std::unexpected(ParseError{"must be auto, daemon, process or off"});
   return found->second;
@@ -195,8 +200,10 @@ void read_all(ObjectReader& reader, Invocation& invocation) {
   static_cast<void>(bindings::find_binding(request.binding));
   if (environment.command == Command::status) return bindings::validate(request);
   request.id = attachment_id(environment.container, environment.interface);
-  request.cni = {
-      .network = invocation.network, .container = environment.container, .interface = environment.interface};
+  request.cni = {.network = invocation.network,
+                 .container = environment.container,
+                 .interface = environment.interface,
+                 .service = std::string(name_of(invocation.service.mode))};
   bindings::validate(request);
 }
 

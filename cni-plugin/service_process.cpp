@@ -70,6 +70,8 @@ UniqueFd open_process(const std::string& file) {
   std::from_chars(identity.data(), identity.data() + identity.size(), pid);
   if (pid <= 0) return {};
   UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process.valid() && errno != ESRCH)
+    throw Error(fmt::format("opening the process {} of '{}'", pid, file), errno);
   // Compared after the descriptor was opened: what it refers to cannot change any more.
   if (!process.valid() || identity_of(pid) != identity) return {};
   return process;
@@ -145,7 +147,7 @@ UniqueFd above_standard(UniqueFd fd) {
 
 }  // namespace
 
-void start_service_process(const bindings::Record& record, const Place& place, const AttachmentLock&) {
+void start_service_process(const bindings::Record& record, const Place& place, const FileLock&) {
   const std::string file = file_of(place.state_dir, record.id);
   dhcp::Sockets sockets = open_service(record, place);
   for (const auto socket : dhcp::all_sockets) sockets.*socket = above_standard(std::move(sockets.*socket));

@@ -10,13 +10,13 @@
 #include <string>
 
 #include "attachment/attachment.h"
-#include "cni-plugin/attachment_lock.h"
+#include "attachment/file_lock.h"
 
 namespace podnic::cni {
 
 /// Starts it and waits until it answers. `held`: whoever waits for that lock sees either no process or one
 /// that is known by its file, even when this process is killed meanwhile. Error: it ended before, with why.
-void start_service_process(const bindings::Record& record, const Place& place, const AttachmentLock& held);
+void start_service_process(const bindings::Record& record, const Place& place, const FileLock& held);
 
 /// Ends it at once: it has no state, and its guest has gone. False when there is none. Error: it does not
 /// end.

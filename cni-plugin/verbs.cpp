@@ -4,12 +4,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "attachment/attachment.h"
+#include "attachment/file_lock.h"
 #include "attachment/record_store.h"
 #include "attachment/site.h"
 #include "cni-plugin/address_service.h"
-#include "cni-plugin/attachment_lock.h"
 #include "cni-plugin/names.h"
 #include "cni-plugin/service_process.h"
 
@@ -60,20 +61,49 @@ void remove_wiring(const RecordStore& store, const std::string& id, const std::s
   if (netns) detach({.id = id}, {.netns = home, .state_dir = store.path()});
 }
 
+/// What fails is added to `failures`.
+template <typename Body>
+void attempt(std::vector<std::string>& failures, Body&& body) {
+  try {
+    std::forward<Body>(body)();
+  } catch (const Error& error) {
+    // Another podnic works there: the runtime shall try again, by the specification's own code.
+    if (error.kind() == ErrorKind::busy) throw;
+    failures.emplace_back(error.what());
+  }
+}
+
 /// Takes away all of an attachment. What fails is added to `failures`.
 void remove_attachment(const Invocation& invocation, const std::string& id, const std::string& netns,
                        std::vector<std::string>& failures) {
-  const auto attempt = [&](auto&& body) {
-    try {
-      body();
-    } catch (const Error& error) {
-      failures.emplace_back(error.what());
-    }
-  };
   const RecordStore store(invocation.state_dir, RecordStore::Missing::ignore);
-  const AttachmentLock lock(invocation.state_dir, id);
-  attempt([&] { end_service(invocation.service, invocation.state_dir, id); });
-  attempt([&] { remove_wiring(store, id, netns); });
+  const FileLock lock(invocation.state_dir, id);
+  const auto end = [&] { end_service(invocation.service, invocation.state_dir, id); };
+  attempt(failures, end);
+  attempt(failures, [&] { remove_wiring(store, id, netns); });
+  // A daemon that has just started may have read the record while it was still there.
+  attempt(failures, end);
+}
+
+/// Ends the service of a former container that nobody has deleted, as its sockets may hold what is needed
+/// now; when the attachment is refused and that one is still there, its guest is answered again.
+Attachment attach_or_serve_former(const Invocation& invocation, const RecordStore& store, const Place& place,
+                                  const FileLock& held) {
+  const std::string& id = invocation.request.id;
+  const std::optional<Record> former = load_if_readable(store, id);
+  end_service(invocation.service, invocation.state_dir, id);
+  try {
+    return attach(invocation.request, place);
+  } catch (...) {
+    if (former && former->phase == bindings::Phase::attached && load_if_readable(store, id) == former) {
+      std::vector<std::string> ignored;  // why the attachment was refused matters more
+      attempt(ignored, [&] {
+        start_service(invocation.service, *former,
+                      {.netns = former->netns_path, .state_dir = place.state_dir}, held);
+      });
+    }
+    throw;
+  }
 }
 
 void require_none(const std::vector<std::string>& failures) {
@@ -111,15 +141,18 @@ Added add(const Invocation& invocation) {
   const RecordStore store = with_code(
       Code::io_failure, [&] { return RecordStore(invocation.state_dir, RecordStore::Missing::create); });
   return with_code(Code::attach_failed, [&] {
-    const AttachmentLock lock(invocation.state_dir, id);
-    // Of a former container that nobody has deleted; its sockets may hold what is needed now.
-    end_service(invocation.service, invocation.state_dir, id);
-    const Attachment attachment = attach(invocation.request, place);
+    const FileLock lock(invocation.state_dir, id);
+    const Attachment attachment = attach_or_serve_former(invocation, store, place, lock);
     try {
       with_code(Code::service_failed,
                 [&] { start_service(invocation.service, attachment.record, place, lock); });
     } catch (...) {
-      if (attachment.created) detach({.id = id}, place);
+      if (attachment.created) {
+        // A daemon that did not answer in time may serve it all the same.
+        std::vector<std::string> ignored;
+        attempt(ignored, [&] { end_service(invocation.service, invocation.state_dir, id); });
+        detach({.id = id}, place);
+      }
       throw;
     }
     const NetworkResult result =

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "attachment/record_store.h"
 #include "dhcp/server.h"
 #include "launcher/control_server.h"
 #include "launcher/control_socket.h"
@@ -42,15 +43,6 @@ namespace {
   ::_exit(status);
 }
 
-/// One for each device that faces a guest, as it has one service.
-std::string name_for_control(const bindings::Record& record) {
-  return "podnic-serve:" + record.leases.device;
-}
-
-kernel::Netns home_of(const bindings::Record& record, const Place& place) {
-  return kernel::Netns::open(place.netns.empty() ? record.netns_path : place.netns);
-}
-
 ControlAnswer answer(const ControlRequest& request, dhcp::Server& server, dhcp::Server::Id attachment) {
   ControlAnswer answer;
   if (request.verb == Verb::stats) {
@@ -64,15 +56,14 @@ ControlAnswer answer(const ControlRequest& request, dhcp::Server& server, dhcp::
   return answer;
 }
 
-/// The service of the attachment; none, too, where it is another user's, as any process of the namespace can
-/// take the name.
+/// The service of the attachment; nullopt where there is none.
 std::optional<DaemonClient> service_of(const bindings::Record& record, const Place& place) {
-  std::optional<UniqueFd> service;
-  home_of(record, place).run([&] { service = connect_to_name(name_for_control(record)); });
-  if (!service) return std::nullopt;
-  const auto owner = peer_of(service->get());
-  if (owner != uid_t{0} && owner != ::geteuid()) return std::nullopt;
-  return DaemonClient(*std::move(service));
+  try {
+    return DaemonClient(RecordStore::control_socket(place.state_dir, record.id));
+  } catch (const Error& error) {
+    if (error.error_number() == ENOENT || error.error_number() == ECONNREFUSED) return std::nullopt;
+    throw;
+  }
 }
 
 }  // namespace
@@ -100,9 +91,15 @@ void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::Sandbo
 }
 
 UniqueFd listen_for_control(const bindings::Record& record, const Place& place) {
-  std::optional<UniqueFd> listener;
-  home_of(record, place).run([&] { listener = listen_at_name(name_for_control(record)); });
-  return listener ? *std::move(listener) : UniqueFd();
+  try {
+    return listen_control({.path = RecordStore::control_socket(place.state_dir, record.id),
+                           .owner = {},
+                           .takes_descriptors = false});
+  } catch (const Error& error) {
+    // An unprivileged service of a folder that is not its own.
+    if (error.error_number() == EACCES || error.error_number() == EROFS) return {};
+    throw;
+  }
 }
 
 std::optional<dhcp::Counters> ask_for_counters(const bindings::Record& record, const Place& place) {

@@ -19,12 +19,11 @@ namespace podnic::launcher {
 void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::SandboxOptions& sandbox,
            int ready_fd, int stop_fd, dhcp::Farewell farewell, UniqueFd control = UniqueFd());
 
-/// Where the service of this attachment can be asked: a control socket of the namespace, not of the file
-/// system, that answers root and who opens it. No descriptor: the name is taken.
+/// Where the service of this attachment can be asked: a control socket in the state folder, which goes with
+/// the record. No descriptor: this process may not write there, and nobody can ask.
 UniqueFd listen_for_control(const bindings::Record& record, const Place& place);
 
-/// What the attachment's own service has counted; nullopt where there is none. Only a service of root's or of
-/// this process's user is asked: any process of the namespace could have taken the name.
+/// What the attachment's own service has counted; nullopt where there is none.
 std::optional<dhcp::Counters> ask_for_counters(const bindings::Record& record, const Place& place);
 
 /// Tells the attachment's own service its new leases, as DaemonClient::update() does; false where there is

@@ -5,17 +5,16 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <iterator>
-#include <utility>
 
 #include "netsetup/types/error.h"
 
@@ -46,19 +45,22 @@ sockaddr_un address_of(const std::string& path) {
   return address;
 }
 
-/// An abstract name and its size: it begins with a null byte and ends nowhere.
-std::pair<sockaddr_un, socklen_t> address_of_name(const std::string& name) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (name.size() >= sizeof address.sun_path)
-    throw Error(fmt::format("naming a socket '{}'", name), ENAMETOOLONG);
-  std::ranges::copy(name, std::next(std::begin(address.sun_path)));
-  return {address, static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size())};
-}
-
 int connect_to(const UniqueFd& socket, const sockaddr_un& address) {
   return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0
                                                                                                    : errno;
+}
+
+/// Of a file in the folder, whose own path may be longer than an address has room for.
+sockaddr_un address_in(const UniqueFd& folder, const std::string& name) {
+  return address_of(fmt::format("/proc/self/fd/{}/{}", folder.get(), name));
+}
+
+/// SO_PASSRIGHTS of Linux 6.16; elsewhere there is none. Closing a descriptor that somebody sends can take as
+/// long as the sender likes: a connection that lingers, a file of a FUSE server.
+void refuse_descriptors(const UniqueFd& socket) {
+  constexpr int passrights = 83;
+  constexpr int off = 0;
+  ::setsockopt(socket.get(), SOL_SOCKET, passrights, &off, sizeof off);
 }
 
 /// The folder of a socket, in which nobody else may create, rename or remove anything.
@@ -90,11 +92,11 @@ void refuse_unless_stale(const UniqueFd& folder, const std::string& name, const 
     throw Error(fmt::format("'{}' is there already and is no socket", options.path), 0, ErrorKind::conflict);
   }
   // Somebody who does not accept for a moment is there all the same.
-  const int error = connect_to(seqpacket_socket(SOCK_NONBLOCK), address_of(options.path));
+  const int error = connect_to(seqpacket_socket(SOCK_NONBLOCK), address_in(folder, name));
   if (error == ECONNREFUSED) return;
   throw Error(fmt::format("listening at '{}': another process does that already", options.path), 0,
               ErrorKind::conflict)
-      .hint("One daemon serves a node: end the other one, or choose another --socket.");
+      .hint("One service is enough: end the other one, or choose another --socket for a second daemon.");
 }
 
 }  // namespace
@@ -154,11 +156,23 @@ int send_message(int socket, std::string_view text, std::span<const int> descrip
   return 0;
 }
 
-UniqueFd connect_control(const std::string& path) {
+UniqueFd connect_control(const std::string& path, std::chrono::seconds patience) {
   UniqueFd socket = seqpacket_socket(0);
-  if (const int error = connect_to(socket, address_of(path)); error != 0) {
+  refuse_descriptors(socket);
+  const timeval longest{.tv_sec = patience.count(), .tv_usec = 0};
+  for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
+    if (::setsockopt(socket.get(), SOL_SOCKET, option, &longest, sizeof longest) != 0)
+      throw Error("setting how long to wait for the address daemon", errno);
+  }
+  const std::filesystem::path whole(path);
+  const std::string parent = whole.parent_path().string();
+  const UniqueFd folder(::open(parent.empty() ? "." : parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const int error =
+      folder.valid() ? connect_to(socket, address_in(folder, whole.filename().string())) : errno;
+  if (error != 0) {
     Error failure(fmt::format("connecting to the address daemon at '{}'", path), error);
     if (error == ENOENT || error == ECONNREFUSED) failure.hint("Is 'podnic daemon' running?");
+    if (error == EAGAIN) failure.hint("It does not accept connections: does it hang?");
     if (error == EACCES)
       failure.hint("Root and the socket's owner may: see --socket-owner of 'podnic daemon'.");
     throw failure;
@@ -167,7 +181,6 @@ UniqueFd connect_control(const std::string& path) {
 }
 
 UniqueFd listen_control(const ListenOptions& options) {
-  static_cast<void>(address_of(options.path));  // clients must be able to name it
   const std::filesystem::path path(options.path);
   const std::string parent = path.parent_path().string();
   const std::string name = path.filename().string();
@@ -181,8 +194,9 @@ UniqueFd listen_control(const ListenOptions& options) {
   }
   refuse_unless_stale(folder, name, options);
   UniqueFd socket = seqpacket_socket(SOCK_NONBLOCK);
+  if (!options.takes_descriptors) refuse_descriptors(socket);
   ::unlinkat(folder.get(), temporary.c_str(), 0);
-  const sockaddr_un address = address_of(fmt::format("/proc/self/fd/{}/{}", folder.get(), temporary));
+  const sockaddr_un address = address_in(folder, temporary);
   const mode_t umask_before = ::umask(0777);  // nobody may connect yet
   const int bound = ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   const int bind_error = errno;
@@ -205,29 +219,6 @@ UniqueFd listen_control(const ListenOptions& options) {
     error.while_doing(action);
     throw;
   }
-  return socket;
-}
-
-std::optional<UniqueFd> listen_at_name(const std::string& name) {
-  const auto [address, size] = address_of_name(name);
-  UniqueFd socket = seqpacket_socket(SOCK_NONBLOCK);
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0) {
-    if (errno == EADDRINUSE) return std::nullopt;
-    throw Error(fmt::format("binding a socket to the name '{}'", name), errno);
-  }
-  if (::listen(socket.get(), backlog) != 0)
-    throw Error(fmt::format("listening at the name '{}'", name), errno);
-  return socket;
-}
-
-std::optional<UniqueFd> connect_to_name(const std::string& name) {
-  const auto [address, size] = address_of_name(name);
-  UniqueFd socket = seqpacket_socket(SOCK_NONBLOCK);  // whoever has the name need not accept
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0) {
-    if (errno == ECONNREFUSED || errno == EAGAIN || errno == EPROTOTYPE) return std::nullopt;
-    throw Error(fmt::format("connecting to the name '{}'", name), errno);
-  }
-  if (::fcntl(socket.get(), F_SETFL, 0) != 0) throw Error("making a socket wait", errno);
   return socket;
 }
 

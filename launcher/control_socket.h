@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <expected>
 #include <optional>
 #include <span>
@@ -43,14 +44,16 @@ std::expected<Message, NoMessage> receive_message(int socket);
 /// Sends one message. Gives 0, or the errno: EAGAIN when it would have to wait.
 int send_message(int socket, std::string_view text, std::span<const int> descriptors = {});
 
-/// Connects to a control socket. Error: nobody listens there (ENOENT, ECONNREFUSED), or one may not
+/// Connects to a control socket, which then waits for `patience` at most, also for its place in the
+/// listener's queue. Error: nobody listens there (ENOENT, ECONNREFUSED) or accepts (EAGAIN), or one may not
 /// (EACCES).
-UniqueFd connect_control(const std::string& path);
+UniqueFd connect_control(const std::string& path, std::chrono::seconds patience);
 
 struct ListenOptions {
   std::string path;
   std::optional<dhcp::User> owner;  ///< absent: who this process is
   mode_t mode = 0600;
+  bool takes_descriptors = true;  ///< false: the kernel refuses messages with some (Linux 6.16)
 };
 
 /// A listening control socket, non-blocking. It appears at its path with owner and mode set, in one step, in
@@ -59,14 +62,7 @@ struct ListenOptions {
 /// followed. Error: others may write to the folder.
 UniqueFd listen_control(const ListenOptions& options);
 
-/// The same at an abstract name (unix(7)) of the calling thread's network namespace: there is no file, so it
-/// goes with the process, and only its peers' credentials protect it. Nullopt: the name is taken.
-std::optional<UniqueFd> listen_at_name(const std::string& name);
-
-/// Nullopt: nobody listens at that name, or has time.
-std::optional<UniqueFd> connect_to_name(const std::string& name);
-
-/// Who has connected, or, for a listener, listens: SO_PEERCRED. Nullopt: that is no such socket.
+/// Who has connected: SO_PEERCRED. Nullopt: that is no such socket.
 std::optional<uid_t> peer_of(int socket);
 
 }  // namespace podnic::launcher

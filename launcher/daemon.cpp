@@ -182,6 +182,12 @@ void take_stored(AddressBook& book, std::vector<PassedDescriptor>& passed, const
   }
 }
 
+/// False for a container's NIC that is answered by a process of its own, or by nobody.
+bool is_for_daemon(const bindings::Record& record) {
+  const auto& cni = record.request.cni;
+  return !cni || (cni->service != "process" && cni->service != "off");
+}
+
 /// One attachment that cannot be served must not keep the others from it.
 void restore(AddressBook& book, const DaemonOptions& options) {
   const RecordStore records(options.state_dir, RecordStore::Missing::ignore);
@@ -189,7 +195,9 @@ void restore(AddressBook& book, const DaemonOptions& options) {
     if (book.has(id)) continue;
     try {
       const std::optional<bindings::Record> record = records.load(id);
-      if (!record || record->phase != bindings::Phase::attached || !is_alive(*record)) continue;
+      if (!record || record->phase != bindings::Phase::attached || !is_for_daemon(*record) ||
+          !is_alive(*record))
+        continue;
       book.add(id, record->leases,
                open_service(*record, {.netns = record->netns_path, .state_dir = options.state_dir}));
     } catch (const Error& error) {

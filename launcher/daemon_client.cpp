@@ -1,10 +1,9 @@
 #include "launcher/daemon_client.h"
 
 #include <fmt/format.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
 #include "launcher/control_socket.h"
@@ -12,7 +11,7 @@
 namespace podnic::launcher {
 namespace {
 
-constexpr timeval answer_time{.tv_sec = 10, .tv_usec = 0};
+constexpr std::chrono::seconds answer_time(10);
 
 std::string describe(const ControlRequest& request) {
   return request.id.empty()
@@ -37,15 +36,8 @@ std::string_view describe(NoMessage reason) {
 
 }  // namespace
 
-DaemonClient::DaemonClient(const std::string& socket_path) : DaemonClient(connect_control(socket_path)) {}
-
-DaemonClient::DaemonClient(UniqueFd connection) : connection_(std::move(connection)) {
-  for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
-    if (::setsockopt(connection_.get(), SOL_SOCKET, option, &answer_time, sizeof answer_time) != 0) {
-      throw Error("setting how long to wait for the address daemon", errno);
-    }
-  }
-}
+DaemonClient::DaemonClient(const std::string& socket_path)
+    : connection_(connect_control(socket_path, answer_time)) {}
 
 ControlAnswer DaemonClient::ask(const ControlRequest& request, std::span<const int> descriptors) {
   const std::string action = describe(request);

@@ -29,8 +29,6 @@ class DaemonClient {
  public:
   /// Connects; the connection serves any number of calls.
   explicit DaemonClient(const std::string& socket_path = default_daemon_socket);
-  /// Over a connected SOCK_SEQPACKET socket.
-  explicit DaemonClient(UniqueFd connection);
 
   /// The guest is answered when this returns. `sockets` are from open_service(); the daemon gets descriptors
   /// of its own, so the caller closes these. Error(conflict): it serves an attachment of this id already.

@@ -64,8 +64,7 @@ std::string read_from_start(int fd, const std::string& what) {
   }
 }
 
-void end_with_parent(int signal) {
-  const pid_t parent = ::getppid();
+void end_with_parent(pid_t parent, int signal) {
   ::prctl(PR_SET_PDEATHSIG, signal);
   if (::getppid() != parent) ::_exit(1);
 }

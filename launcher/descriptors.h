@@ -1,6 +1,8 @@
 // Descriptors and signals around fork and exec.
 #pragma once
 
+#include <sys/types.h>
+
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,7 +27,7 @@ void write_all(int fd, std::string_view text, const std::string& what);
 /// All of a file, wherever its offset is.
 std::string read_from_start(int fd, const std::string& what);
 
-/// Sends this child `signal` when its parent ends; ends it at once when that has happened already.
-void end_with_parent(int signal);
+/// Sends this child of `parent` `signal` when that ends; ends it at once when that has happened already.
+void end_with_parent(pid_t parent, int signal);
 
 }  // namespace podnic::launcher

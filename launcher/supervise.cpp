@@ -74,9 +74,10 @@ class Vm {
     std::vector<int> inherited;
     for (const UniqueFd& queue : queues) inherited.push_back(queue.get());
     auto [error_read, error_write] = make_pipe();
+    const pid_t parent = ::getpid();
     pid_ = ::fork();
     if (pid_ < 0) throw Error(fmt::format("starting '{}'", command.front()), errno);
-    if (pid_ == 0) execute(command, inherited, guest, signals, error_write.get());
+    if (pid_ == 0) execute(command, inherited, guest, signals, error_write.get(), parent);
     error_write.reset();
     int error = 0;
     if (::read(error_read.get(), &error, sizeof error) == static_cast<ssize_t>(sizeof error)) {
@@ -114,8 +115,9 @@ class Vm {
   }
 
   [[noreturn]] static void execute(const std::vector<std::string>& command, const std::vector<int>& inherited,
-                                   const bindings::GuestNic& guest, const Signals& signals, int error_fd) {
-    end_with_parent(SIGTERM);
+                                   const bindings::GuestNic& guest, const Signals& signals, int error_fd,
+                                   pid_t parent) {
+    end_with_parent(parent, SIGTERM);
     int error = 0;
     try {
       ::setenv("PODNIC_TAP_FDS", fmt::format("{}", fmt::join(inherited, ":")).c_str(), 1);

@@ -56,6 +56,10 @@ Netns Netns::of_pid(pid_t pid) {
   return open(fmt::format("/proc/{}/ns/net", pid));
 }
 
+std::uint64_t Netns::inode() const {
+  return status_of(fd_.get()).st_ino;
+}
+
 NetnsIdentity Netns::identity() const {
   NetnsWorker inside(*this);
   return identity(inside);
@@ -136,20 +140,17 @@ void NetnsWorker::work() {
   }
 }
 
-UniqueFd Netns::lock(int seconds) const {
+UniqueFd Netns::try_lock(std::chrono::milliseconds longest) const {
   const std::string action = fmt::format("locking network namespace '{}'", path_);
   // flock belongs to the open file description: one of its own per lock, opened through the held descriptor
   // so that it is the same namespace whatever has become of the path.
   UniqueFd fd(::open(fmt::format("/proc/self/fd/{}", fd_.get()).c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) throw Error(action, errno);
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  const auto end = std::chrono::steady_clock::now() + longest;
   // flock has no timeout, and a signal would be the whole process's affair: ask again in growing steps.
   for (auto pause = std::chrono::milliseconds(1); ::flock(fd.get(), LOCK_EX | LOCK_NB) < 0;) {
     if (errno != EWOULDBLOCK && errno != EINTR) throw Error(action, errno);
-    if (std::chrono::steady_clock::now() >= end)
-      throw Error(fmt::format("{}: held by another process for over {} s", action, seconds), 0,
-                  ErrorKind::busy)
-          .hint("Another podnic works on this namespace; try again when it has finished.");
+    if (std::chrono::steady_clock::now() >= end) return {};
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, std::chrono::milliseconds(20));
   }

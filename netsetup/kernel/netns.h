@@ -6,7 +6,9 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <mutex>
@@ -29,6 +31,8 @@ class Netns {
   static Netns open(const std::string& path);
   static Netns of_pid(pid_t pid);
 
+  /// Of the namespace's file: tells those apart that are there at the same time.
+  [[nodiscard]] std::uint64_t inode() const;
   [[nodiscard]] int fd() const { return fd_.get(); }
   /// As given by the user; "/proc/self/ns/net" for the current one.
   [[nodiscard]] const std::string& path() const { return path_; }
@@ -40,9 +44,9 @@ class Netns {
   /// when the caller is in that namespace already.
   void run(const std::function<void()>& body) const;
 
-  /// Takes an exclusive flock on the namespace's own file, so that no lock file is left anywhere; freed with
-  /// the result. Error(busy) when another holds it for longer than `seconds`.
-  [[nodiscard]] UniqueFd lock(int seconds) const;
+  /// Takes an exclusive flock on the namespace's own file, freed with the result. No descriptor: another
+  /// process holds it for longer than that. Any process of the namespace can, for as long as it likes.
+  [[nodiscard]] UniqueFd try_lock(std::chrono::milliseconds longest) const;
 
  private:
   Netns(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}

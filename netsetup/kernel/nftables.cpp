@@ -25,6 +25,15 @@ std::string name_of(const nlmsghdr& message) {
   return name;
 }
 
+/// Only its owner, a process that is there, can delete it (NFT_TABLE_F_OWNER).
+bool has_owner(const nlmsghdr& message) {
+  bool owned = false;
+  each_attribute(attributes_of(message, sizeof(nfgenmsg)), [&](int type, ByteView payload) {
+    if (type == NFTA_TABLE_OWNER) owned = !payload.empty();
+  });
+  return owned;
+}
+
 bool says_missing_feature(int error_number) {
   switch (error_number) {
     case ENOENT:
@@ -141,7 +150,9 @@ std::vector<std::string> tables_of(NetlinkSocket& socket, const std::string& com
   auto names = socket.dump<std::vector<std::string>>(
       request, [&comment](std::vector<std::string>& found, const nlmsghdr& message) {
         const std::uint8_t family = header_of<nfgenmsg>(message).nfgen_family;
-        if ((family == NFPROTO_INET || family == NFPROTO_BRIDGE) && comment_of(message) == comment)
+        // Ours outlive the process that made them: one with an owner only looks like ours.
+        if ((family == NFPROTO_INET || family == NFPROTO_BRIDGE) && comment_of(message) == comment &&
+            !has_owner(message))
           found.push_back(model::nft::key_of({family == NFPROTO_BRIDGE, name_of(message)}));
       });
   if (!names) throw error_of_whole(names.error(), "reading the tables");

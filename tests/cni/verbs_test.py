@@ -50,6 +50,20 @@ class Delete(Case):
     def delete(self, **options):
         self.ours.ours("DEL", self.container, **options)
 
+    def test_after_an_add_that_was_refused(self):
+        """The guest that is there goes on being answered."""
+        other = Container("elsewhere")
+        other.result = self.network.add(other)
+        other.id = "deleted"
+        self.assertEqual(len(cni.services_of(self.ours)), 1)
+        with self.assertRaises(PluginError) as refused:
+            self.ours.ours("ADD", other)
+        self.assertEqual(refused.exception.code, 101)
+        self.assertEqual(len(cni.services_of(self.ours)), 1)
+        other.id = "elsewhere"
+        self.network.delete(other)
+        self.delete()
+
     def test_twice(self):
         self.delete()
         self.delete()

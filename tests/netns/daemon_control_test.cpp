@@ -18,6 +18,7 @@
 #include "launcher/descriptors.h"
 #include "tests/support/daemon.h"
 #include "tests/support/dhcp_packets.h"
+#include "tests/support/netns_fixture.h"
 
 namespace podnic::test {
 namespace {
@@ -29,7 +30,8 @@ using testing::IsEmpty;
 /// A client that says what it likes.
 class RawClient {
  public:
-  explicit RawClient(const std::string& path) : socket_(launcher::connect_control(path)) {
+  explicit RawClient(const std::string& path)
+      : socket_(launcher::connect_control(path, std::chrono::seconds(10))) {
     const timeval patience{.tv_sec = 10, .tv_usec = 0};
     ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   }
@@ -325,6 +327,19 @@ TEST_F(DaemonControlTest, TakesThePlaceOfAStaleSocketAndOfNothingElse) {
 
   std::filesystem::permissions(folder / ".", std::filesystem::perms(0777));
   refused("could be changed by somebody else");
+}
+
+/// A daemon that hangs holds up nobody for longer than asked for.
+TEST(DaemonControl, AListenerThatDoesNotAcceptIsGivenUp) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "control.sock";
+  const UniqueFd listener = launcher::listen_control({.path = path, .owner = {}});
+  std::vector<UniqueFd> waiting;
+  const Error error = error_of([&] {
+    while (waiting.size() < 1000) waiting.push_back(launcher::connect_control(path, std::chrono::seconds(1)));
+  });
+  EXPECT_EQ(error.error_number(), EAGAIN);
+  EXPECT_THAT(error.hint_text(), testing::HasSubstr("does it hang?"));
 }
 
 }  // namespace

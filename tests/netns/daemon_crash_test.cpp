@@ -131,7 +131,7 @@ TEST_F(DaemonCrashTest, IsStartedByItsSocket) {
   const std::string path = folder / "activated.sock";
   manager.keep("podnic.socket", launcher::listen_control({.path = path, .owner = {}}));
   // Somebody asks before there is a daemon.
-  UniqueFd early = launcher::connect_control(path);
+  UniqueFd early = launcher::connect_control(path, std::chrono::seconds(10));
   ASSERT_EQ(launcher::send_message(early.get(), R"({"op": "list"})"), 0);
   const DaemonProcess daemon(folder, {}, &manager);
   const auto answer = launcher::receive_message(early.get());
@@ -147,6 +147,12 @@ TEST_F(DaemonCrashTest, RestoresFromTheRecords) {
   bindings::Record other = record("attaching");
   other.phase = bindings::Phase::attaching;
   store.save(other);
+  for (const char* service : {"off", "process"}) {  // whose turn would come first
+    other = record(fmt::format("cni-{}", service));
+    other.request.cni = {
+        .network = "vmnet", .container = "c1", .interface = "eth0", .service = std::string(service)};
+    store.save(other);
+  }
   other = record("gone");
   other.netns.inode += 1;
   store.save(other);

@@ -67,15 +67,12 @@ TEST(KernelNetns, RefusesWhatIsNoNetworkNamespace) {
 
 TEST(KernelNetns, LockExcludesAndIsFreed) {
   const TestNetns fresh;
-  UniqueFd held = fresh.netns().lock(0);
-  try {
-    (void)Netns::open(fresh.path()).lock(0);
-    ADD_FAILURE() << "two locks";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::busy);
-  }
-  EXPECT_TRUE(TestNetns().netns().lock(0).valid()) << "another namespace is not locked";
-  std::thread waiter([&] { EXPECT_TRUE(fresh.netns().lock(10).valid()); });
+  constexpr std::chrono::seconds at_once(0);
+  UniqueFd held = fresh.netns().try_lock(at_once);
+  EXPECT_TRUE(held.valid());
+  EXPECT_FALSE(Netns::open(fresh.path()).try_lock(at_once).valid()) << "two locks";
+  EXPECT_TRUE(TestNetns().netns().try_lock(at_once).valid()) << "another namespace is not locked";
+  std::thread waiter([&] { EXPECT_TRUE(fresh.netns().try_lock(std::chrono::seconds(10)).valid()); });
   held.reset();
   waiter.join();
 }

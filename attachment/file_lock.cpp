@@ -1,4 +1,4 @@
-#include "cni-plugin/attachment_lock.h"
+#include "attachment/file_lock.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -13,10 +13,10 @@
 
 #include "netsetup/types/error.h"
 
-namespace podnic::cni {
+namespace podnic {
 namespace {
 
-/// Longer than any verb takes: whoever holds the lock longer is stuck.
+/// Longer than anything takes that is done under a lock: whoever holds the lock longer is stuck.
 constexpr std::chrono::seconds longest_wait(20);
 
 /// False when the file was removed by whoever held the lock before, or is another one by now.
@@ -29,8 +29,8 @@ bool is_still_there(int fd, const std::string& path) {
 
 }  // namespace
 
-AttachmentLock::AttachmentLock(const std::string& state_dir, const std::string& id)
-    : path_(fmt::format("{}/{}.lock", state_dir, id)) {
+FileLock::FileLock(const std::string& folder, const std::string& name)
+    : path_(fmt::format("{}/{}.lock", folder, name)) {
   const auto end = std::chrono::steady_clock::now() + longest_wait;
   auto pause = std::chrono::milliseconds(1);
   while (true) {
@@ -46,15 +46,15 @@ AttachmentLock::AttachmentLock(const std::string& state_dir, const std::string& 
       throw Error(
           fmt::format("lock '{}' is held by another process for over {} s", path_, longest_wait.count()), 0,
           ErrorKind::busy)
-          .hint("Another verb works on this attachment; try again when it has finished.");
+          .hint("Another podnic works on the same; try again when it has finished. 'lslocks' finds it.");
     }
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, std::chrono::milliseconds(20));
   }
 }
 
-AttachmentLock::~AttachmentLock() {
+FileLock::~FileLock() {
   if (fd_.valid()) ::unlink(path_.c_str());
 }
 
-}  // namespace podnic::cni
+}  // namespace podnic

@@ -1,0 +1,28 @@
+// One at a time, among all processes that share a state folder.
+#pragma once
+
+#include <string>
+
+#include "netsetup/types/unique_fd.h"
+
+namespace podnic {
+
+/// An exclusive flock on FOLDER/NAME.lock, which only its owner may open (mode 0600), waited for no longer
+/// than a runtime would; the file goes with it. A child of fork() that has the descriptor, too, holds the
+/// lock until both have closed it.
+class FileLock {
+ public:
+  /// Where the folder is not there, there is nothing to lock. Error(busy): another process holds it.
+  FileLock(const std::string& folder, const std::string& name);
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+  FileLock(FileLock&&) = delete;
+  FileLock& operator=(FileLock&&) = delete;
+  ~FileLock();
+
+ private:
+  std::string path_;
+  UniqueFd fd_;
+};
+
+}  // namespace podnic
