@@ -1,6 +1,7 @@
 // The `podnic` command as scripts use it: what it prints where, and how it exits.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
 
 #include "tests/support/attach_cases.h"
 

@@ -1,5 +1,6 @@
 // The plan as a person would type it: run by sh in a namespace of the same kind, it leads to the same.
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <optional>
 
@@ -25,10 +26,10 @@ Snapshot judged(const TestNetns& netns) {
     if (name.starts_with("nft ")) continue;  // handles are numbered as they come
     // A group that a kernel thread joins for an address that is gone by then stays until the link goes down.
     if (name.starts_with("group nic-")) continue;
-    auto json = nlohmann::json::parse(value, nullptr, false);
-    if (json.is_object()) {
-      for (const char* key : {"ifindex", "link_index", "link_netnsid"}) json.erase(key);
-      value = json.dump();
+    auto parsed = nlohmann::json::parse(value, nullptr, false);
+    if (parsed.is_object()) {
+      for (const char* key : {"ifindex", "link_index", "link_netnsid"}) parsed.erase(key);
+      value = parsed.dump();
     }
     judged[name] = value;
   }

@@ -1,5 +1,5 @@
 // SIGKILL after any step, in both directions: what is left can be finished and can be undone.
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <csignal>
 

@@ -1,6 +1,6 @@
 // Death and failure between any two system calls of the command, as strace injects them into the real kernel.
 #include <fmt/format.h>
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "tests/support/attach_cases.h"
 

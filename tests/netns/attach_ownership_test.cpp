@@ -19,8 +19,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-constexpr auto topologies = {Topology::tap, Topology::bridge};
-
 struct Ownership : testing::Test {
   TemporaryFolder folder;
   std::string state = folder / "state";

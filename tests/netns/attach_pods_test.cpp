@@ -1,6 +1,7 @@
 // The pods that are met in the field: families, prefixes, MTUs, names, routes of every origin.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
 
 #include "netsetup/types/error.h"
 #include "tests/support/attach_cases.h"
@@ -16,8 +17,6 @@ using bindings::Topology;
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-constexpr auto topologies = {Topology::tap, Topology::bridge};
 
 struct Pods : testing::Test {
   TemporaryFolder folder;

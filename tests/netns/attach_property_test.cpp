@@ -1,5 +1,5 @@
 // What must hold for every pod and every request, on the real kernel.
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <stdexcept>

@@ -1,7 +1,6 @@
 // The binding tc beside others' qdiscs and filters: what is theirs stays, in every order of coming and going.
 #include <gmock/gmock.h>
 
-#include "netsetup/types/error.h"
 #include "tests/support/attach_cases.h"
 
 namespace podnic::test {
@@ -21,16 +20,6 @@ struct AttachTc : testing::Test {
   static std::string shown(const SpecPod& pod) {
     return pod.pod.must(
         "tc qdisc show dev eth0; tc filter show dev eth0 ingress; tc filter show dev eth0 egress");
-  }
-  template <typename Body>
-  static Error error_of(Body&& body) {
-    try {
-      body();
-    } catch (const Error& error) {
-      return error;
-    }
-    ADD_FAILURE() << "no Error";
-    return Error("");
   }
 
   TemporaryFolder folder;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <net/ethernet.h>
+#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <optional>
@@ -121,7 +122,7 @@ class Bridged : public testing::Test {
   std::optional<Process> client;
 };
 
-struct Case {
+struct PodCase {
   const char* name;
   std::vector<const char*> addresses;
   bool link_local_gateway = false;
@@ -131,18 +132,18 @@ struct Case {
   const char* route6 = nullptr;
 };
 
-std::ostream& operator<<(std::ostream& out, const Case& one) {
+std::ostream& operator<<(std::ostream& out, const PodCase& one) {
   return out << one.name;
 }
 
-std::string case_name(const testing::TestParamInfo<Case>& info) {
+std::string case_name(const testing::TestParamInfo<PodCase>& info) {
   return info.param.name;
 }
 
-class BridgedPods : public Bridged, public testing::WithParamInterface<Case> {};
+class BridgedPods : public Bridged, public testing::WithParamInterface<PodCase> {};
 
 TEST_P(BridgedPods, TheGuestHasWhatThePodHad) {
-  const Case& one = GetParam();
+  const PodCase& one = GetParam();
   PodSpec spec{.mtu = 1450, .addresses = {}, .link_local_gateway = one.link_local_gateway};
   for (const char* address : one.addresses) spec.addresses.push_back(prefix(address));
   wire(spec);
@@ -171,28 +172,29 @@ TEST_P(BridgedPods, TheGuestHasWhatThePodHad) {
 INSTANTIATE_TEST_SUITE_P(
     Pods, BridgedPods,
     testing::Values(
-        Case{"BothFamilies",
-             {"10.244.1.5/24", "fd00:10:244:1::5/64"},
-             false,
-             "10.244.1.254",
-             "fd00:10:244:1::fe",
-             "default via 10.244.1.254",
-             "default via fe80::"},
-        Case{"LinkLocalGateways",
-             {"10.244.1.5/32", "fd00:10:244:1::5/128"},
-             true,
-             "169.254.1.1",
-             nullptr,
-             "default via 169.254.1.1",
-             nullptr},
-        Case{"IPv4Alone",
-             {"172.20.3.4/16"},
-             false,
-             "172.20.0.254",
-             nullptr,
-             "default via 172.20.0.254",
-             nullptr},
-        Case{"IPv6Alone", {"2001:db8::7/64"}, false, nullptr, "2001:db8::fe", nullptr, "default via fe80::"}),
+        PodCase{"BothFamilies",
+                {"10.244.1.5/24", "fd00:10:244:1::5/64"},
+                false,
+                "10.244.1.254",
+                "fd00:10:244:1::fe",
+                "default via 10.244.1.254",
+                "default via fe80::"},
+        PodCase{"LinkLocalGateways",
+                {"10.244.1.5/32", "fd00:10:244:1::5/128"},
+                true,
+                "169.254.1.1",
+                nullptr,
+                "default via 169.254.1.1",
+                nullptr},
+        PodCase{"IPv4Alone",
+                {"172.20.3.4/16"},
+                false,
+                "172.20.0.254",
+                nullptr,
+                "default via 172.20.0.254",
+                nullptr},
+        PodCase{
+            "IPv6Alone", {"2001:db8::7/64"}, false, nullptr, "2001:db8::fe", nullptr, "default via fe80::"}),
     case_name);
 
 /// As some plugins do it: fe80::1 is the gateway of every pod.

@@ -1,6 +1,7 @@
 // What `podnic show` says of the address service, and the commands that hand attachments to the daemon.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
 
 #include <filesystem>
 

@@ -2,6 +2,7 @@
 // it.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <filesystem>
@@ -29,7 +30,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Pair;
 
-dhcp::Leases leases_for(const std::string& address) {
+dhcp::Leases leases6_for(const std::string& address) {
   dhcp::Leases leases{"gw0", {}, test::example_lease6(), test::example_router()};
   leases.v6->address = prefix(address + "/120");
   leases.v6->dns = leases.router->dns;
@@ -99,7 +100,7 @@ TEST_F(Dhcp6ClientTest, TheKernelMakesItsAddressOfAnAutonomousPrefix) {
 }
 
 TEST_F(Dhcp6ClientTest, TheKernelMakesNoAddressOfAPrefixThatIsNotAutonomous) {
-  const dhcp::Leases leases = leases_for("fd10:0:2::2");
+  const dhcp::Leases leases = leases6_for("fd10:0:2::2");
   add_link(leases);
   const ServerProcess server(pod_, {leases});
   EXPECT_TRUE(has_default_route()) << guest_.must("ip -6 route");
@@ -108,7 +109,7 @@ TEST_F(Dhcp6ClientTest, TheKernelMakesNoAddressOfAPrefixThatIsNotAutonomous) {
 }
 
 TEST_F(Dhcp6ClientTest, Rdisc6ReadsTheAdvertisement) {
-  dhcp::Leases leases = leases_for("fd10:0:2::2");
+  dhcp::Leases leases = leases6_for("fd10:0:2::2");
   leases.router->lifetime = 9000;
   leases.router->routes.push_back({prefix("fd99::/48"), ip("fd10:0:2::1")});
   leases.router->pref64 = prefix("64:ff9b::/96");
@@ -155,7 +156,7 @@ class Dhclient6Test : public Dhcp6ClientTest {
  protected:
   /// A lease short enough to be renewed soon: dhclient does so by the clock alone.
   static dhcp::Leases brief(const std::string& address) {
-    dhcp::Leases leases = leases_for(address);
+    dhcp::Leases leases = leases6_for(address);
     leases.v6->seconds = 8;
     return leases;
   }
@@ -186,7 +187,7 @@ class Dhclient6Test : public Dhcp6ClientTest {
 };
 
 TEST_F(Dhclient6Test, GetsTheWholeLease) {
-  const dhcp::Leases leases = leases_for("fd10:0:2::2");
+  const dhcp::Leases leases = leases6_for("fd10:0:2::2");
   add_link(leases);
   ServerProcess server(pod_, {leases});
   const Process process = start();
@@ -223,7 +224,7 @@ TEST_F(Dhclient6Test, RenewsItsLease) {
 }
 
 TEST_F(Dhclient6Test, LearnsOfANewAddressWhenItRenews) {
-  add_link(leases_for("fd10:0:2::2"));
+  add_link(leases6_for("fd10:0:2::2"));
   auto server = std::make_unique<ServerProcess>(pod_, std::vector{brief("fd10:0:2::2")});
   const Process process = start();
   script_.wait_for("BOUND6");
@@ -233,7 +234,7 @@ TEST_F(Dhclient6Test, LearnsOfANewAddressWhenItRenews) {
 }
 
 TEST_F(Dhclient6Test, LearnsOfANewAddressWhenItRebinds) {
-  add_link(leases_for("fd10:0:2::2"));
+  add_link(leases6_for("fd10:0:2::2"));
   auto server = std::make_unique<ServerProcess>(pod_, std::vector{brief("fd10:0:2::2")});
   const Process process = start();
   script_.wait_for("BOUND6");
@@ -246,9 +247,9 @@ TEST_F(Dhclient6Test, LearnsOfANewAddressWhenItRebinds) {
 }
 
 TEST_F(Dhclient6Test, IsConfirmedAfterARebootWithTheRightAddress) {
-  add_link(leases_for("fd10:0:2::2"));
-  ASSERT_NO_FATAL_FAILURE(remember(leases_for("fd10:0:2::2")));
-  ServerProcess server(pod_, {leases_for("fd10:0:2::2")});
+  add_link(leases6_for("fd10:0:2::2"));
+  ASSERT_NO_FATAL_FAILURE(remember(leases6_for("fd10:0:2::2")));
+  ServerProcess server(pod_, {leases6_for("fd10:0:2::2")});
   const Process process = start();
   EXPECT_EQ(script_.wait_for("BOUND6", 2).environment["new_ip6_address"], "fd10:0:2::2") << process.output();
   const dhcp::Dhcp6Counters counters = server.stop().at(0).v6;
@@ -257,9 +258,9 @@ TEST_F(Dhclient6Test, IsConfirmedAfterARebootWithTheRightAddress) {
 }
 
 TEST_F(Dhclient6Test, IsRefusedAfterARebootWithAnAddressOfAnotherLink) {
-  add_link(leases_for("fd10:0:2::2"));
-  ASSERT_NO_FATAL_FAILURE(remember(leases_for("fd10:0:3::2")));
-  ServerProcess server(pod_, {leases_for("fd10:0:2::2")});
+  add_link(leases6_for("fd10:0:2::2"));
+  ASSERT_NO_FATAL_FAILURE(remember(leases6_for("fd10:0:3::2")));
+  ServerProcess server(pod_, {leases6_for("fd10:0:2::2")});
   const Process process = start();
   EXPECT_EQ(script_.wait_for("BOUND6", 2).environment["new_ip6_address"], "fd10:0:2::2") << process.output();
   EXPECT_TRUE(has_addresses({"fd10:0:2::2/128"})) << guest_.must("ip -6 addr") << process.output();
@@ -269,7 +270,7 @@ TEST_F(Dhclient6Test, IsRefusedAfterARebootWithAnAddressOfAnotherLink) {
 // ---- dhcpcd, which takes Router Advertisements itself ----
 
 TEST_F(Dhcp6ClientTest, DhcpcdTakesTheAddressByDhcpv6AndTheRestFromTheRouter) {
-  const dhcp::Leases leases = leases_for("fd10:0:2::2");
+  const dhcp::Leases leases = leases6_for("fd10:0:2::2");
   add_link(leases);
   ServerProcess server(pod_, {leases});
   // As for IPv4 (dhcp_clients_test.cpp), its folders are fixed, and the user is missing whom it would become.

@@ -1,6 +1,7 @@
 // The DHCPv6 server over real sockets, with a client made of the codec.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
 
 #include <random>
 
@@ -19,6 +20,7 @@ using test::client_message6;
 using test::Dhcp6Socket;
 using test::ia_with;
 using test::ip;
+using test::LinkedGuest;
 using test::prefix;
 using test::ServerProcess;
 using test::TestNetns;
@@ -38,18 +40,12 @@ std::uint64_t all_sent(const dhcp::Counters& counters) {
 }
 
 /// A lease of fd10:0:<net>::2 on device gw<net>.
-dhcp::Leases leases_of(std::uint8_t net) {
+dhcp::Leases leases6_of(std::uint8_t net) {
   dhcp::Leases leases{fmt::format("gw{}", net), {}, test::example_lease6(), {}};
   leases.v6->client.bytes[4] = net;
   leases.v6->address = prefix(fmt::format("fd10:0:{}::2/120", net));
   return leases;
 }
-
-/// A guest on a link of the pod.
-struct Guest {
-  Guest(const TestNetns& pod, const dhcp::Leases& leases) { test::add_link(pod, netns, leases, "eth0"); }
-  TestNetns netns;
-};
 
 Dhcp6Message solicit(std::uint32_t transaction_id = 1) {
   Dhcp6Message message = client_message6(Dhcp6Type::solicit, {ia_with(7)});
@@ -67,10 +63,10 @@ void expect_address(const std::optional<Dhcp6Message>& message, Dhcp6Type type, 
 
 TEST(Dhcp6ServerTest, TwoNicsOfOnePodAreBothServed) {
   const TestNetns pod;
-  const dhcp::Leases first = leases_of(2);
-  const dhcp::Leases second = leases_of(3);
-  const Guest guest1(pod, first);
-  const Guest guest2(pod, second);
+  const dhcp::Leases first = leases6_of(2);
+  const dhcp::Leases second = leases6_of(3);
+  const LinkedGuest guest1(pod, first);
+  const LinkedGuest guest2(pod, second);
   ServerProcess server(pod, {first, second});
   for (const auto& [guest, leases] : {std::pair(&guest1, first), {&guest2, second}}) {
     SCOPED_TRACE(leases.device);
@@ -92,8 +88,8 @@ TEST(Dhcp6ServerTest, TwoNicsOfOnePodAreBothServed) {
 
 TEST(Dhcp6ServerTest, RepliesGoToTheClientPortWhateverPortAsked) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const Guest guest(pod, leases);
+  const dhcp::Leases leases = leases6_of(2);
+  const LinkedGuest guest(pod, leases);
   const ServerProcess server(pod, {leases});
   const Dhcp6Socket asking(guest.netns, "eth0", "::", 5000);
   const Dhcp6Socket listening(guest.netns, "eth0", IpAddress::link_local_of(leases.v6->client).to_string());
@@ -104,8 +100,8 @@ TEST(Dhcp6ServerTest, RepliesGoToTheClientPortWhateverPortAsked) {
 
 TEST(Dhcp6ServerTest, OnlyLinkLocalSourcesAreAnswered) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const Guest guest(pod, leases);
+  const dhcp::Leases leases = leases6_of(2);
+  const LinkedGuest guest(pod, leases);
   ServerProcess server(pod, {leases});
   guest.netns.must("ip addr add fd10:0:2::2/120 dev eth0 nodad");
   {
@@ -122,8 +118,8 @@ TEST(Dhcp6ServerTest, OnlyLinkLocalSourcesAreAnswered) {
 
 TEST(Dhcp6ServerTest, UnicastIsRefused) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const Guest guest(pod, leases);
+  const dhcp::Leases leases = leases6_of(2);
+  const LinkedGuest guest(pod, leases);
   const std::string of_server = pod.json("ip -j -6 addr show dev gw2 scope link")
                                     .at(0)
                                     .at("addr_info")
@@ -144,8 +140,8 @@ TEST(Dhcp6ServerTest, UnicastIsRefused) {
 
 TEST(Dhcp6ServerTest, ABurstIsAnsweredInOrder) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const Guest guest(pod, leases);
+  const dhcp::Leases leases = leases6_of(2);
+  const LinkedGuest guest(pod, leases);
   ServerProcess server(pod, {leases});
   const Dhcp6Socket socket(guest.netns);
   constexpr std::uint32_t burst = 100;
@@ -166,10 +162,10 @@ Bytes with_options(Bytes packet, std::size_t count) {
 
 TEST(Dhcp6ServerTest, HostilePacketsAreCountedAndHarmNobody) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const dhcp::Leases others = leases_of(3);
-  const Guest guest(pod, leases);
-  const Guest neighbour(pod, others);
+  const dhcp::Leases leases = leases6_of(2);
+  const dhcp::Leases others = leases6_of(3);
+  const LinkedGuest guest(pod, leases);
+  const LinkedGuest neighbour(pod, others);
   ServerProcess server(pod, {leases, others});
   const Dhcp6Socket socket(guest.netns);
   const Bytes valid = encode(solicit());
@@ -218,8 +214,8 @@ TEST(Dhcp6ServerTest, HostilePacketsAreCountedAndHarmNobody) {
 
 TEST(Dhcp6ServerTest, ChangedBytesHarmNobody) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const Guest guest(pod, leases);
+  const dhcp::Leases leases = leases6_of(2);
+  const LinkedGuest guest(pod, leases);
   const ServerProcess server(pod, {leases});
   const Bytes valid = encode(client_message6(Dhcp6Type::renew, {ia_with(7, {"fd10:0:2::2", "fd10:0:2::3"})}));
   std::mt19937 engine(5);
@@ -247,8 +243,8 @@ TEST(Dhcp6ServerTest, ChangedBytesHarmNobody) {
 
 TEST(Dhcp6ServerTest, ASecondServerOnTheSameDeviceIsAnError) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const Guest guest(pod, leases);
+  const dhcp::Leases leases = leases6_of(2);
+  const LinkedGuest guest(pod, leases);
   const ServerProcess server(pod, {leases});
   try {
     pod.netns().run([&] { dhcp::open_sockets(leases); });

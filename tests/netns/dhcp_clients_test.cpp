@@ -22,7 +22,7 @@ using test::ServerProcess;
 using test::TemporaryFolder;
 using test::TestNetns;
 
-dhcp::Leases leases_for(const std::string& address) {
+dhcp::Leases leases4_for(const std::string& address) {
   dhcp::Leases leases{"gw0", test::example_lease()};
   dhcp::Lease4& lease = *leases.v4;
   lease.address = prefix(address + "/24");
@@ -38,7 +38,7 @@ std::uint64_t count(const std::array<std::uint64_t, 9>& counters, Dhcp4Type type
 /// How a client is started, and how it names things.
 struct Client {
   std::vector<std::string> command;
-  std::map<std::string, std::string> lease;  ///< variables of its script, for leases_for("10.0.2.2")
+  std::map<std::string, std::string> lease;  ///< variables of its script, for leases4_for("10.0.2.2")
   std::string address;                       ///< the variable with the address
   std::string lease_file;                    ///< where it remembers the lease, after it has called its script
   std::string bound = "BOUND";
@@ -135,11 +135,11 @@ struct ClientKind {
 
 class DhcpClientTest : public testing::TestWithParam<ClientKind> {
  protected:
-  DhcpClientTest() { test::add_link(pod_, guest_, leases_for("10.0.2.2"), "eth0"); }
+  DhcpClientTest() { test::add_link(pod_, guest_, leases4_for("10.0.2.2"), "eth0"); }
 
   /// A lease short enough for a client that renews by the clock alone.
   [[nodiscard]] dhcp::Leases leases(const std::string& address) const {
-    dhcp::Leases leases = leases_for(address);
+    dhcp::Leases leases = leases4_for(address);
     if (client_.renew_signal == 0) leases.v4->seconds = 6;
     return leases;
   }
@@ -152,7 +152,7 @@ class DhcpClientTest : public testing::TestWithParam<ClientKind> {
 };
 
 TEST_P(DhcpClientTest, GetsTheWholeLease) {
-  ServerProcess server(pod_, {leases_for("10.0.2.2")});
+  ServerProcess server(pod_, {leases4_for("10.0.2.2")});
   const Process process(guest_, client_.command);
   const ClientEvent bound = script_.wait_for(client_.bound);
   for (const auto& [variable, value] : client_.lease) {
@@ -191,7 +191,7 @@ TEST_P(DhcpClientTest, LearnsOfANewAddressWhenItAsksAgain) {
 }
 
 TEST_P(DhcpClientTest, IsServedWithAnInfiniteLease) {
-  dhcp::Leases forever = leases_for("10.0.2.2");
+  dhcp::Leases forever = leases4_for("10.0.2.2");
   forever.v4->seconds.reset();
   const ServerProcess server(pod_, {forever});
   const Process process(guest_, client_.command);
@@ -208,7 +208,7 @@ class RememberingClientTest : public DhcpClientTest {
  protected:
   /// Gets 10.0.2.2, and goes when it has written that down.
   void remember() {
-    const ServerProcess server(pod_, {leases_for("10.0.2.2")});
+    const ServerProcess server(pod_, {leases4_for("10.0.2.2")});
     const Process before(guest_, client_.command);
     ASSERT_EQ(script_.wait_for(client_.bound).environment[client_.address], "10.0.2.2");
     ASSERT_TRUE(test::wait_until([&] {
@@ -220,7 +220,7 @@ class RememberingClientTest : public DhcpClientTest {
 
 TEST_P(RememberingClientTest, IsAnsweredAtOnceAfterARebootWithTheRightAddress) {
   ASSERT_NO_FATAL_FAILURE(remember());
-  ServerProcess server(pod_, {leases_for("10.0.2.2")});
+  ServerProcess server(pod_, {leases4_for("10.0.2.2")});
   const Process process(guest_, client_.command);
   EXPECT_EQ(script_.wait_for("REBOOT").environment[client_.address], "10.0.2.2") << process.output();
   const dhcp::Dhcp4Counters counters = server.stop().at(0).v4;
@@ -230,7 +230,7 @@ TEST_P(RememberingClientTest, IsAnsweredAtOnceAfterARebootWithTheRightAddress) {
 
 TEST_P(RememberingClientTest, IsRefusedAfterARebootWithAWrongAddress) {
   ASSERT_NO_FATAL_FAILURE(remember());
-  ServerProcess server(pod_, {leases_for("10.0.2.3")});
+  ServerProcess server(pod_, {leases4_for("10.0.2.3")});
   const Process process(guest_, client_.command);
   EXPECT_EQ(script_.wait_for(client_.bound, 2).environment[client_.address], "10.0.2.3") << process.output();
   const dhcp::Dhcp4Counters counters = server.stop().at(0).v4;
@@ -245,7 +245,7 @@ class RapidClientTest : public DhcpClientTest {};
 
 TEST_P(RapidClientTest, IsBoundByTwoPackets) {
   guest_.must("echo option rapid_commit >> " + folder_ / "dhcpcd.conf");
-  ServerProcess server(pod_, {leases_for("10.0.2.2")});
+  ServerProcess server(pod_, {leases4_for("10.0.2.2")});
   const Process process(guest_, client_.command);
   EXPECT_EQ(script_.wait_for(client_.bound).environment[client_.address], "10.0.2.2") << process.output();
   const dhcp::Dhcp4Counters counters = server.stop().at(0).v4;

@@ -26,7 +26,7 @@ using test::TestNetns;
 constexpr std::size_t all_links = 1000;
 constexpr std::size_t few_links = 100;
 
-dhcp::Leases leases_of(std::size_t number) {
+dhcp::Leases leases_of_link(std::size_t number) {
   dhcp::Leases leases{fmt::format("gw{}", number), test::example_lease(), test::example_lease6(),
                       test::example_router()};
   const auto high = static_cast<std::uint8_t>(number / 250);
@@ -157,7 +157,7 @@ std::size_t each_of(std::size_t of_all, std::size_t of_few) {
 struct DhcpManyTest : testing::Test {
   void SetUp() override {
     ASSERT_NO_FATAL_FAILURE(raise_descriptor_limit(5 * all_links));
-    for (std::size_t i = 0; i < all_links; ++i) all.push_back(leases_of(i));
+    for (std::size_t i = 0; i < all_links; ++i) all.push_back(leases_of_link(i));
     add_links(pod, guest, all);
   }
 

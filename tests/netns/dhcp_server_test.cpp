@@ -19,6 +19,7 @@ using dhcp::Dhcp4Silence;
 using dhcp::Dhcp4Type;
 using test::Dhcp4Socket;
 using test::ip;
+using test::LinkedGuest;
 using test::prefix;
 using test::ServerProcess;
 using test::TestNetns;
@@ -32,7 +33,7 @@ std::uint64_t sent(const dhcp::Counters& counters, Dhcp4Type type) {
 }
 
 /// A lease of 10.0.<net>.2 on device gw<net>, for a MAC of its own.
-dhcp::Leases leases_of(std::uint8_t net) {
+dhcp::Leases leases4_of(std::uint8_t net) {
   dhcp::Leases leases{fmt::format("gw{}", net), test::example_lease()};
   dhcp::Lease4& lease = *leases.v4;
   lease.client.bytes[4] = net;
@@ -49,12 +50,6 @@ Dhcp4Message message_of(const dhcp::Leases& leases, Dhcp4Type type, std::uint32_
   return message;
 }
 
-/// A guest on a link of the pod, with a route for its broadcasts.
-struct Guest {
-  Guest(const TestNetns& pod, const dhcp::Leases& leases) { test::add_link(pod, netns, leases, "eth0"); }
-  TestNetns netns;
-};
-
 Bytes broadcast_discover(const dhcp::Leases& leases, std::uint32_t xid = 1) {
   Dhcp4Message discover = message_of(leases, Dhcp4Type::discover, xid);
   discover.flags = dhcp::dhcp4_broadcast_flag;
@@ -63,10 +58,10 @@ Bytes broadcast_discover(const dhcp::Leases& leases, std::uint32_t xid = 1) {
 
 TEST(DhcpServerTest, TwoNicsOfOnePodAreBothServedByBroadcastAndUnicast) {
   const TestNetns pod;
-  const dhcp::Leases first = leases_of(2);
-  const dhcp::Leases second = leases_of(3);
-  const Guest guest1(pod, first);
-  const Guest guest2(pod, second);
+  const dhcp::Leases first = leases4_of(2);
+  const dhcp::Leases second = leases4_of(3);
+  const LinkedGuest guest1(pod, first);
+  const LinkedGuest guest2(pod, second);
   ServerProcess server(pod, {first, second});
   for (const auto& [guest, leases] : {std::pair(&guest1, first), {&guest2, second}}) {
     SCOPED_TRACE(leases.device);
@@ -99,11 +94,11 @@ TEST(DhcpServerTest, TwoNicsOfOnePodAreBothServedByBroadcastAndUnicast) {
 
 TEST(DhcpServerTest, AnotherGuestsMacOnTheLinkIsNotAnswered) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const Guest guest(pod, leases);
+  const dhcp::Leases leases = leases4_of(2);
+  const LinkedGuest guest(pod, leases);
   ServerProcess server(pod, {leases});
   const Dhcp4Socket socket(guest.netns);
-  socket.send(broadcast_discover(leases_of(3), 7));
+  socket.send(broadcast_discover(leases4_of(3), 7));
   socket.send(broadcast_discover(leases, 8));
   const auto offer = socket.receive(leases.v4->server);
   ASSERT_TRUE(offer);
@@ -113,8 +108,8 @@ TEST(DhcpServerTest, AnotherGuestsMacOnTheLinkIsNotAnswered) {
 
 TEST(DhcpServerTest, ABurstIsAnsweredInOrder) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const Guest guest(pod, leases);
+  const dhcp::Leases leases = leases4_of(2);
+  const LinkedGuest guest(pod, leases);
   ServerProcess server(pod, {leases});
   const Dhcp4Socket socket(guest.netns);
   constexpr std::uint32_t burst = 100;
@@ -129,10 +124,10 @@ TEST(DhcpServerTest, ABurstIsAnsweredInOrder) {
 
 TEST(DhcpServerTest, HostilePacketsAreCountedAndHarmNobody) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const dhcp::Leases others = leases_of(3);
-  const Guest guest(pod, leases);
-  const Guest neighbour(pod, others);
+  const dhcp::Leases leases = leases4_of(2);
+  const dhcp::Leases others = leases4_of(3);
+  const LinkedGuest guest(pod, leases);
+  const LinkedGuest neighbour(pod, others);
   ServerProcess server(pod, {leases, others});
   const Dhcp4Socket socket(guest.netns);
 
@@ -181,8 +176,8 @@ TEST(DhcpServerTest, HostilePacketsAreCountedAndHarmNobody) {
 
 TEST(DhcpServerTest, ALinkThatGoesDownIsServedAgainWhenItIsUp) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const Guest guest(pod, leases);
+  const dhcp::Leases leases = leases4_of(2);
+  const LinkedGuest guest(pod, leases);
   const ServerProcess server(pod, {leases});
   pod.must("ip link set gw2 down && ip link set gw2 up");
   const Dhcp4Socket socket(guest.netns);
@@ -197,8 +192,8 @@ TEST(DhcpServerTest, ALinkThatGoesDownIsServedAgainWhenItIsUp) {
 
 TEST(DhcpServerTest, PacketSocketsReceiveNothing) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const Guest guest(pod, leases);
+  const dhcp::Leases leases = leases4_of(2);
+  const LinkedGuest guest(pod, leases);
   dhcp::Sockets sockets;
   pod.netns().run([&] { sockets = dhcp::open_sockets(leases); });
   const Dhcp4Socket socket(guest.netns);
@@ -222,10 +217,10 @@ Error error_of(const TestNetns& netns, const dhcp::Leases& leases) {
 
 TEST(DhcpServerTest, ASecondServerOnTheSameDeviceIsAnError) {
   const TestNetns pod;
-  const dhcp::Leases leases = leases_of(2);
-  const dhcp::Leases others = leases_of(3);
-  const Guest guest(pod, leases);
-  const Guest neighbour(pod, others);
+  const dhcp::Leases leases = leases4_of(2);
+  const dhcp::Leases others = leases4_of(3);
+  const LinkedGuest guest(pod, leases);
+  const LinkedGuest neighbour(pod, others);
   const ServerProcess server(pod, {leases});
   const Error error = error_of(pod, leases);
   EXPECT_STREQ(error.what(),
@@ -237,7 +232,7 @@ TEST(DhcpServerTest, ASecondServerOnTheSameDeviceIsAnError) {
 
 TEST(DhcpServerTest, AMissingDeviceIsAnError) {
   const TestNetns pod;
-  EXPECT_STREQ(error_of(pod, leases_of(2)).what(), "looking for device 'gw2': No such device (ENODEV)");
+  EXPECT_STREQ(error_of(pod, leases4_of(2)).what(), "looking for device 'gw2': No such device (ENODEV)");
 }
 
 }  // namespace

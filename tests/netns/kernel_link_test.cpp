@@ -2,9 +2,11 @@
 // iproute2.
 #include <gmock/gmock.h>
 #include <unistd.h>
+#include <nlohmann/json.hpp>
 
 #include "netsetup/kernel/kernel.h"
 #include "netsetup/types/error.h"
+#include "tests/support/example_links.h"
 #include "tests/support/netns_fixture.h"
 
 namespace podnic::kernel {
@@ -19,32 +21,10 @@ using model::Link;
 using model::NetState;
 using model::SetLink;
 using model::TapOptions;
+using test::bridge_link;
+using test::tap_link;
 using test::TestNetns;
 using testing::HasSubstr;
-
-const MacAddress gateway_mac{{2, 0, 0, 0, 0, 0}};
-
-Link bridge_link() {
-  Link link;
-  link.kind = "bridge";
-  link.mac = gateway_mac;
-  link.mtu = 1400;
-  link.alias = "podnic:test";
-  link.ipv6_link_local = false;
-  link.bridge = BridgeOptions{.multicast_snooping = false};
-  return link;
-}
-
-Link tap_link(TapOptions options = {}) {
-  Link link;
-  link.kind = "tun";
-  link.mac = MacAddress{{2, 0, 0, 0, 0, 1}};
-  link.mtu = 9000;
-  link.alias = "podnic:test";
-  link.ipv6_link_local = false;
-  link.tap = options;
-  return link;
-}
 
 struct KernelLink : testing::Test {
   TestNetns netns;

@@ -13,6 +13,7 @@
 
 #include "netsetup/kernel/kernel.h"
 #include "netsetup/types/error.h"
+#include "tests/support/example_links.h"
 #include "tests/support/netns_fixture.h"
 
 namespace podnic::kernel {
@@ -21,26 +22,10 @@ namespace {
 using model::CreateLink;
 using model::Link;
 using model::TapOptions;
+using test::bridge_link;
+using test::tap_link;
 using test::TestNetns;
 using testing::HasSubstr;
-
-Link tap_link(const TapOptions& options) {
-  return {.kind = "tun",
-          .mac = MacAddress{{2, 0, 0, 0, 0, 1}},
-          .mtu = 1400,
-          .alias = "podnic:test",
-          .ipv6_link_local = false,
-          .tap = options};
-}
-
-Link bridge_link() {
-  return {.kind = "bridge",
-          .mac = MacAddress{{2, 0, 0, 0, 0, 0}},
-          .mtu = 1400,
-          .alias = "podnic:test",
-          .ipv6_link_local = false,
-          .bridge = model::BridgeOptions{.multicast_snooping = false}};
-}
 
 struct KernelTap : testing::Test {
   TestNetns netns;

@@ -5,7 +5,6 @@
 
 #include "netsetup/kernel/kernel.h"
 #include "netsetup/model/converge.h"
-#include "netsetup/types/error.h"
 #include "tests/support/netns_fixture.h"
 
 namespace podnic::kernel {
@@ -18,6 +17,7 @@ using model::DeleteIngress;
 using model::NetState;
 using model::tc::Filter;
 using model::tc::Ingress;
+using test::error_of;
 using test::TestNetns;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -44,16 +44,6 @@ struct KernelTc : testing::Test {
   std::optional<Ingress> ingress() { return observe().ingress.at("a"); }
   [[nodiscard]] std::string shown() const {
     return netns.must("tc qdisc show dev a; tc filter show dev a ingress; tc filter show dev a egress");
-  }
-  template <typename Body>
-  static Error error_of(Body&& body) {
-    try {
-      body();
-    } catch (const Error& error) {
-      return error;
-    }
-    ADD_FAILURE() << "no Error";
-    return Error("");
   }
 
   TestNetns netns;

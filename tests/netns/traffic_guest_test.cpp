@@ -1,5 +1,5 @@
 // What the guest and the pod itself send, seen as packets: masquerade, loopback, hairpin, and the guard.
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <net/ethernet.h>
 
 #include "tests/support/traffic_fixture.h"

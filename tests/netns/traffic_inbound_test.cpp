@@ -1,5 +1,5 @@
 // What comes in for the pod's addresses, seen as packets: what reaches the guest, and what stays the pod's.
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "tests/support/traffic_fixture.h"
 

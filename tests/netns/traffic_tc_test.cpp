@@ -2,6 +2,7 @@
 // addresses.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
 
 #include "tests/support/traffic_fixture.h"
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -27,6 +28,9 @@ struct AttachCase {
 /// first failure, which names the seed.
 void for_each_request(std::uint64_t usual_seed, int pods, int requests, const std::string& binding,
                       const std::function<void(AttachCase&)>& body);
+
+inline constexpr std::initializer_list<bindings::Topology> topologies{bindings::Topology::tap,
+                                                                      bindings::Topology::bridge};
 
 /// A property holds for every binding: the parameter is its name.
 class AnyBinding : public testing::TestWithParam<const char*> {

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -21,13 +22,10 @@
 #include <utility>
 
 #include "tests/support/dhcp_packets.h"
+#include "tests/support/system_call.h"
 
 namespace podnic::test {
 namespace {
-
-[[noreturn]] void fail(const char* what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
 
 /// The child's life; never returns.
 [[noreturn]] void serve(std::vector<dhcp::Leases> leases, std::vector<dhcp::Sockets> sockets,

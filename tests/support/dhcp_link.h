@@ -4,7 +4,6 @@
 #include <sys/types.h>
 
 #include <chrono>
-#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -26,13 +25,13 @@ class TemporaryFolder {
   TemporaryFolder(TemporaryFolder&&) = delete;
   TemporaryFolder& operator=(TemporaryFolder&&) = delete;
 
-  [[nodiscard]] std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+  [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
   /// Writes a file of this folder and gives its path.
   // NOLINTNEXTLINE(modernize-use-nodiscard): some callers know the path
   std::string write(const std::string& name, const std::string& text, bool executable = false) const;
 
  private:
-  std::filesystem::path path_;
+  std::string path_;
 };
 
 /// The server as a process of its own: sockets opened in the pod, then the sandbox, then the loop. It answers
@@ -63,6 +62,12 @@ class ServerProcess {
 /// duplicates.
 void add_link(const TestNetns& pod, const TestNetns& guest, const dhcp::Leases& leases,
               const std::string& nic);
+
+/// A guest with its NIC `eth0` on a link of the pod; see add_link().
+struct LinkedGuest {
+  LinkedGuest(const TestNetns& pod, const dhcp::Leases& leases) { add_link(pod, netns, leases, "eth0"); }
+  TestNetns netns;
+};
 
 /// One call of a client's script.
 struct ClientEvent {

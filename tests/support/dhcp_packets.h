@@ -32,6 +32,11 @@ inline Bytes from_hex(std::string_view text) {
   return bytes;
 }
 
+inline Bytes join(Bytes bytes, const Bytes& tail) {
+  bytes.insert(bytes.end(), tail.begin(), tail.end());
+  return bytes;
+}
+
 inline const MacAddress guest_mac{{0x02, 0x12, 0x34, 0x56, 0x78, 0x9a}};
 
 /// What a guest behind masquerade gets, for an hour.

@@ -13,15 +13,12 @@
 #include <system_error>
 
 #include "netsetup/kernel/tap.h"
+#include "tests/support/system_call.h"
 
 namespace podnic::test {
 namespace {
 
 constexpr std::size_t largest_frame = 12 + 14 + 65535;  // virtio-net header, Ethernet header, IP packet
-
-void check(int result, const char* what) {
-  if (result < 0) throw std::system_error(errno, std::generic_category(), what);
-}
 
 }  // namespace
 

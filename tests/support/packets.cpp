@@ -20,16 +20,13 @@
 
 #include "netsetup/types/checksum.h"
 
+#include "tests/support/system_call.h"
+
 namespace podnic::test {
 namespace {
 
 constexpr std::uint8_t chunk_init = 1;
 constexpr std::uint8_t chunk_init_ack = 2;
-
-int check(int result, const char* what) {
-  if (result < 0) throw std::system_error(errno, std::generic_category(), what);
-  return result;
-}
 
 /// RFC 9260 appendix A: polynomial 0x1EDC6F41, here mirrored.
 std::uint32_t crc32c(ByteView bytes) {

@@ -12,15 +12,12 @@
 #include <cstring>
 #include <system_error>
 
+#include "tests/support/system_call.h"
+
 namespace podnic::test {
 namespace {
 
 constexpr std::string_view direct = "direct";
-
-int check(int result, const char* what) {
-  if (result < 0) throw std::system_error(errno, std::generic_category(), what);
-  return result;
-}
 
 /// Both families as IPv6, IPv4 mapped (RFC 4291 section 2.5.5.2): one kind of socket for all.
 sockaddr_in6 endpoint(const IpAddress& address, std::uint16_t port) {

@@ -14,13 +14,9 @@ namespace {
 using test::client_duid;
 using test::from_hex;
 using test::ip;
+using test::join;
 using testing::ElementsAre;
 using testing::ElementsAreArray;
-
-Bytes join(Bytes bytes, const Bytes& tail) {
-  bytes.insert(bytes.end(), tail.begin(), tail.end());
-  return bytes;
-}
 
 /// A SOLICIT as clients send it, with everything that has a place in it.
 Bytes full_packet() {
@@ -248,7 +244,7 @@ TEST(Dhcp6MessageTest, WritesWholeOptionsWhateverTheValue) {
 
 // ---- properties ----
 
-class RandomMessages {
+class RandomDhcp6Messages {
  public:
   std::uint32_t number(std::uint32_t below) {
     return std::uniform_int_distribution<std::uint32_t>(0, below - 1)(engine_);
@@ -310,7 +306,7 @@ class RandomMessages {
 };
 
 TEST(Dhcp6MessageTest, RoundTripOfRandomMessages) {
-  RandomMessages random;
+  RandomDhcp6Messages random;
   for (int i = 0; i < 3000; ++i) {
     const Dhcp6Message message = random.message();
     const auto read = parse_dhcp6(encode(message));
@@ -320,7 +316,7 @@ TEST(Dhcp6MessageTest, RoundTripOfRandomMessages) {
 }
 
 /// Reads hostile bytes; what can be read can be written and read again to the same value.
-void read_and_write(const Bytes& bytes) {
+void read_and_write6(const Bytes& bytes) {
   const auto message = parse_dhcp6(bytes);
   if (message) {
     ASSERT_EQ(parse_dhcp6(encode(*message)).value(), *message);
@@ -332,21 +328,21 @@ TEST(Dhcp6MessageTest, SurvivesEveryTruncationAndEveryChangedByte) {
   ASSERT_TRUE(parse_dhcp6(valid));
   for (std::size_t size = 0; size < valid.size(); ++size) {
     // A vector of exactly this size: the sanitizer sees a read of the next byte.
-    read_and_write(Bytes(valid.begin(), valid.begin() + static_cast<std::ptrdiff_t>(size)));
+    read_and_write6(Bytes(valid.begin(), valid.begin() + static_cast<std::ptrdiff_t>(size)));
   }
   for (std::size_t at = 0; at < valid.size(); ++at) {
     // Every code that has a field and every size nearby, then a few up to 255.
     for (unsigned value = 0; value < 256; value += value < 60 ? 1 : 39) {
       Bytes changed = valid;
       changed[at] = static_cast<std::uint8_t>(value);
-      read_and_write(changed);
+      read_and_write6(changed);
     }
   }
 }
 
 TEST(Dhcp6MessageTest, SurvivesRandomBytes) {
-  RandomMessages random;
-  for (int i = 0; i < 8000; ++i) read_and_write(random.bytes(random.number(600)));
+  RandomDhcp6Messages random;
+  for (int i = 0; i < 8000; ++i) read_and_write6(random.bytes(random.number(600)));
 }
 
 TEST(Dhcp6MessageTest, NamesEveryType) {

@@ -17,13 +17,9 @@ using test::example_lease6;
 using test::from_hex;
 using test::ia_with;
 using test::ip;
+using test::join;
 using test::server_duid;
 using testing::ElementsAre;
-
-Bytes join(Bytes bytes, const Bytes& tail) {
-  bytes.insert(bytes.end(), tail.begin(), tail.end());
-  return bytes;
-}
 
 std::vector<std::uint16_t> codes_of(const Dhcp6Message& message) {
   std::vector<std::uint16_t> codes;

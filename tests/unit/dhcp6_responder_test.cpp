@@ -104,7 +104,7 @@ std::string summary(const std::vector<Dhcp6Ia>& ias) {
   return text;
 }
 
-struct Branch {
+struct Branch6 {
   const char* what;
   Dhcp6Message request;
   Dhcp6Type reply = Dhcp6Type::reply;
@@ -112,7 +112,7 @@ struct Branch {
   const char* ias = "";
 };
 
-std::vector<Branch> branches() {
+std::vector<Branch6> branches6() {
   using enum Dhcp6Type;
   const Dhcp6Ia ta = ia_with(2, {}, Dhcp6IaKind::ta);
   const Dhcp6Ia pd = ia_with(3, {}, Dhcp6IaKind::pd);
@@ -217,7 +217,7 @@ std::vector<Branch> branches() {
 
 TEST(Dhcp6ResponderTest, EveryBranch) {
   const Lease6 lease = example_lease6();
-  for (const Branch& branch : branches()) {
+  for (const Branch6& branch : branches6()) {
     SCOPED_TRACE(branch.what);
     const auto reply = answer(lease, by_multicast(branch.request));
     ASSERT_TRUE(reply) << name_of(reply.error());
@@ -318,7 +318,7 @@ TEST(Dhcp6ResponderTest, WhateverAClientSendsTheReplyIsValidAndItsOwn) {
   const auto below = [&](std::size_t limit) {
     return std::uniform_int_distribution<std::size_t>(0, limit - 1)(engine);
   };
-  const std::vector<Branch> table = branches();
+  const std::vector<Branch6> table = branches6();
   const Lease6 lease = example_lease6();
   unsigned replies = 0;
   for (int i = 0; i < 12000; ++i) {

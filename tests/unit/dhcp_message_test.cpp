@@ -205,7 +205,7 @@ TEST(Dhcp4MessageTest, SizesOfOptionsAgreeWithTheEncoder) {
 
 // ---- properties ----
 
-class RandomMessages {
+class RandomDhcp4Messages {
  public:
   std::uint32_t number(std::uint32_t below) {
     return std::uniform_int_distribution<std::uint32_t>(0, below - 1)(engine_);
@@ -271,7 +271,7 @@ TEST(Dhcp4MessageTest, NamesWithoutATerminatorAreCutToWhatTheirFieldsCanHold) {
 }
 
 TEST(Dhcp4MessageTest, RoundTripOfRandomMessages) {
-  RandomMessages random;
+  RandomDhcp4Messages random;
   for (int i = 0; i < 2000; ++i) {
     const Dhcp4Message message = random.message();
     const auto read = parse_dhcp4(encode(message));
@@ -281,7 +281,7 @@ TEST(Dhcp4MessageTest, RoundTripOfRandomMessages) {
 }
 
 /// Reads hostile bytes; what can be read can be written and read again to the same value.
-void read_and_write(const Bytes& bytes) {
+void read_and_write4(const Bytes& bytes) {
   const auto message = parse_dhcp4(bytes);
   if (message) {
     ASSERT_EQ(parse_dhcp4(encode(*message)).value(), *message);
@@ -296,7 +296,7 @@ TEST(Dhcp4MessageTest, SurvivesEveryTruncationAndEveryChangedByte) {
   ASSERT_TRUE(parse_dhcp4(valid));
   for (std::size_t size = 0; size < valid.size(); ++size) {
     // A vector of exactly this size: the sanitizer sees a read of the next byte.
-    read_and_write(Bytes(valid.begin(), valid.begin() + static_cast<std::ptrdiff_t>(size)));
+    read_and_write4(Bytes(valid.begin(), valid.begin() + static_cast<std::ptrdiff_t>(size)));
   }
   for (std::size_t at = 0; at < valid.size(); ++at) {
     // The names hold padding for the most part: a few values there, all of them elsewhere.
@@ -304,18 +304,18 @@ TEST(Dhcp4MessageTest, SurvivesEveryTruncationAndEveryChangedByte) {
     for (unsigned value = 0; value < 256; value += in_names ? 51 : 1) {
       Bytes changed = valid;
       changed[at] = static_cast<std::uint8_t>(value);
-      read_and_write(changed);
+      read_and_write4(changed);
     }
   }
 }
 
 TEST(Dhcp4MessageTest, SurvivesRandomBytesAfterTheCookie) {
-  RandomMessages random;
+  RandomDhcp4Messages random;
   for (int i = 0; i < 8000; ++i) {
     Bytes bytes = fixed_fields();
     const Bytes tail = random.bytes(random.number(600));
     bytes.insert(bytes.end(), tail.begin(), tail.end());
-    read_and_write(bytes);
+    read_and_write4(bytes);
   }
 }
 

@@ -26,17 +26,17 @@ TEST(ResolvConfTest, APodsFile) {
   EXPECT_THAT(conf.warnings, IsEmpty());
 }
 
-struct Case {
+struct ResolvConfCase {
   const char* text;
   std::vector<std::string> servers;
   std::vector<std::string> search;
   std::vector<std::string> warnings;  ///< a part of each
 };
 
-class ResolvConfTableTest : public testing::TestWithParam<Case> {};
+class ResolvConfTableTest : public testing::TestWithParam<ResolvConfCase> {};
 
 TEST_P(ResolvConfTableTest, Reads) {
-  const Case& expected = GetParam();
+  const ResolvConfCase& expected = GetParam();
   const ResolvConf conf = parse_resolv_conf(expected.text);
   std::vector<std::string> servers;
   servers.reserve(conf.dns.servers.size());
@@ -51,49 +51,52 @@ TEST_P(ResolvConfTableTest, Reads) {
 INSTANTIATE_TEST_SUITE_P(
     Lines, ResolvConfTableTest,
     testing::Values(
-        Case{"", {}, {}, {}}, Case{"\n\n \n\t\n", {}, {}, {}},
-        Case{"nameserver 1.1.1.1", {"1.1.1.1"}, {}, {}},  // no final newline
-        Case{"nameserver 1.1.1.1\r\nsearch a.org b.org\r\n", {"1.1.1.1"}, {"a.org", "b.org"}, {}},
-        Case{"# nameserver 1.1.1.1\n; nameserver 2.2.2.2\n", {}, {}, {}},
-        Case{" nameserver 1.1.1.1\nnameservers 2.2.2.2\nnameserver\nnameserver \n",
-             {},
-             {},
-             {}},  // glibc's columns
-        Case{"nameserver\t 1.1.1.1 2.2.2.2\nnameserver 3.3.3.3# c\nnameserver 4.4.4.4;c\n",
-             {"1.1.1.1", "3.3.3.3", "4.4.4.4"},
-             {},
-             {}},
-        Case{"nameserver 1.1.1.1\nnameserver 1.1.1.1\nnameserver fd00::1\nnameserver FD00::0001\n",
-             {"1.1.1.1", "fd00::1"},
-             {},
-             {}},
-        Case{"nameserver 169.254.20.10\n", {"169.254.20.10"}, {}, {}},
-        Case{"nameserver 1.1.1\nnameserver dns.example.org\nnameserver 2.2.2.2\n",
-             {"2.2.2.2"},
-             {},
-             {"'1.1.1'", "'dns.example.org'"}},
-        Case{"nameserver 127.0.0.53\nnameserver ::1\nnameserver 0.0.0.0\nnameserver ::\n",
-             {},
-             {},
-             {"'127.0.0.53'", "'::1'", "'0.0.0.0'", "'::'"}},
-        Case{"nameserver fe80::1%eth0\nnameserver fe80::1\nnameserver ff02::1\nnameserver 224.0.0.1\n",
-             {},
-             {},
-             {"'fe80::1%eth0'", "'fe80::1'", "'ff02::1'", "'224.0.0.1'"}},
-        Case{"search a.org\nsearch b.org c.org\n", {}, {"b.org", "c.org"}, {}},
-        Case{"search a.org b.org\ndomain c.org d.org\n", {}, {"c.org"}, {}},
-        Case{"domain c.org\nsearch a.org b.org\n", {}, {"a.org", "b.org"}, {}},
-        Case{"search a.org\nsearch\nsearch \n", {}, {"a.org"}, {}},
-        Case{"search a.org # b.org\n", {}, {"a.org"}, {}}, Case{"search .\n", {}, {}, {}},
-        Case{"search a.org\nsearch .\n", {}, {}, {}},
-        Case{"search a.org. A.ORG a.org b.org.\n", {}, {"a.org", "b.org"}, {}},
-        Case{"search 114.114.114.114 cluster.local\n", {}, {"cluster.local"}, {"'114.114.114.114'"}},
-        Case{"search 1.org a1 2\n", {}, {"1.org", "a1"}, {"'2'"}},
-        Case{"search a..b .a a.. b%c ä.org _tcp.a.org -a.org a-.org a_b-c.org\n",
-             {},
-             {"a_b-c.org"},
-             {"'a..b'", "'.a'", "'a..'", "'b%c'", "'??.org'", "'_tcp.a.org'", "'-a.org'", "'a-.org'"}},
-        Case{"options ndots:5\nsortlist 1.2.3.4\nlookup file bind\nfamily inet6\n", {}, {}, {}}));
+        ResolvConfCase{"", {}, {}, {}}, ResolvConfCase{"\n\n \n\t\n", {}, {}, {}},
+        ResolvConfCase{"nameserver 1.1.1.1", {"1.1.1.1"}, {}, {}},  // no final newline
+        ResolvConfCase{"nameserver 1.1.1.1\r\nsearch a.org b.org\r\n", {"1.1.1.1"}, {"a.org", "b.org"}, {}},
+        ResolvConfCase{"# nameserver 1.1.1.1\n; nameserver 2.2.2.2\n", {}, {}, {}},
+        ResolvConfCase{" nameserver 1.1.1.1\nnameservers 2.2.2.2\nnameserver\nnameserver \n",
+                       {},
+                       {},
+                       {}},  // glibc's columns
+        ResolvConfCase{"nameserver\t 1.1.1.1 2.2.2.2\nnameserver 3.3.3.3# c\nnameserver 4.4.4.4;c\n",
+                       {"1.1.1.1", "3.3.3.3", "4.4.4.4"},
+                       {},
+                       {}},
+        ResolvConfCase{"nameserver 1.1.1.1\nnameserver 1.1.1.1\nnameserver fd00::1\nnameserver FD00::0001\n",
+                       {"1.1.1.1", "fd00::1"},
+                       {},
+                       {}},
+        ResolvConfCase{"nameserver 169.254.20.10\n", {"169.254.20.10"}, {}, {}},
+        ResolvConfCase{"nameserver 1.1.1\nnameserver dns.example.org\nnameserver 2.2.2.2\n",
+                       {"2.2.2.2"},
+                       {},
+                       {"'1.1.1'", "'dns.example.org'"}},
+        ResolvConfCase{"nameserver 127.0.0.53\nnameserver ::1\nnameserver 0.0.0.0\nnameserver ::\n",
+                       {},
+                       {},
+                       {"'127.0.0.53'", "'::1'", "'0.0.0.0'", "'::'"}},
+        ResolvConfCase{
+            "nameserver fe80::1%eth0\nnameserver fe80::1\nnameserver ff02::1\nnameserver 224.0.0.1\n",
+            {},
+            {},
+            {"'fe80::1%eth0'", "'fe80::1'", "'ff02::1'", "'224.0.0.1'"}},
+        ResolvConfCase{"search a.org\nsearch b.org c.org\n", {}, {"b.org", "c.org"}, {}},
+        ResolvConfCase{"search a.org b.org\ndomain c.org d.org\n", {}, {"c.org"}, {}},
+        ResolvConfCase{"domain c.org\nsearch a.org b.org\n", {}, {"a.org", "b.org"}, {}},
+        ResolvConfCase{"search a.org\nsearch\nsearch \n", {}, {"a.org"}, {}},
+        ResolvConfCase{"search a.org # b.org\n", {}, {"a.org"}, {}}, ResolvConfCase{"search .\n", {}, {}, {}},
+        ResolvConfCase{"search a.org\nsearch .\n", {}, {}, {}},
+        ResolvConfCase{"search a.org. A.ORG a.org b.org.\n", {}, {"a.org", "b.org"}, {}},
+        ResolvConfCase{
+            "search 114.114.114.114 cluster.local\n", {}, {"cluster.local"}, {"'114.114.114.114'"}},
+        ResolvConfCase{"search 1.org a1 2\n", {}, {"1.org", "a1"}, {"'2'"}},
+        ResolvConfCase{
+            "search a..b .a a.. b%c ä.org _tcp.a.org -a.org a-.org a_b-c.org\n",
+            {},
+            {"a_b-c.org"},
+            {"'a..b'", "'.a'", "'a..'", "'b%c'", "'??.org'", "'_tcp.a.org'", "'-a.org'", "'a-.org'"}},
+        ResolvConfCase{"options ndots:5\nsortlist 1.2.3.4\nlookup file bind\nfamily inet6\n", {}, {}, {}}));
 
 TEST(ResolvConfTest, LimitsOfLengths) {
   const std::string label63(63, 'a');
