@@ -17,6 +17,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -78,6 +79,8 @@ struct Status {
   /// Its path was that of a process: when it leads elsewhere, the namespace may be there all the same.
   bool netns_of_process = false;
   std::optional<kernel::LinkStats> tap;  ///< counters as the namespace sees them: rx is what the guest sent
+  /// What the guard has refused, by its reason, since its rules were last written; empty: there is no guard.
+  std::map<std::string, kernel::Count> refused;
 };
 
 /// The attachments of one namespace, or (place.netns empty and `everywhere`) all of the state folder; only

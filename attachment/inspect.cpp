@@ -2,6 +2,7 @@
 
 #include "attachment/attachment.h"
 #include "attachment/site.h"
+#include "bindings/guard.h"
 
 namespace podnic {
 namespace {
@@ -19,6 +20,16 @@ void expect_home(const kernel::Netns& netns, const NetnsIdentity& found, const R
   if (found == record.netns) return;
   throw Error(fmt::format("'{}' is not the namespace of attachment '{}' any more", netns.path(), record.id),
               0, ErrorKind::conflict);
+}
+
+std::map<std::string, kernel::Count> refused_by_guard(const Record& record, Site& site) {
+  std::map<std::string, kernel::Count> refused;
+  if (!record.request.guard) return refused;
+  for (const auto& [chain, count] : site.kernel.counts_of(bindings::guard_key(record.request.interface))) {
+    const std::string_view reason = bindings::reason_of(chain);
+    if (!reason.empty()) refused.emplace(reason, count);
+  }
+  return refused;
 }
 
 }  // namespace
@@ -72,7 +83,9 @@ std::vector<Status> show(const Place& place, bool everywhere) {
     status.netns_alive = only || is_alive(status.record);
     status.netns_of_process = is_known_by_process(status.record);
     if (status.netns_alive) {
-      const auto stats = Site(home, Site::Use::look).kernel.link_stats();
+      Site site(home, Site::Use::look);
+      status.refused = refused_by_guard(status.record, site);
+      const auto stats = site.kernel.link_stats();
       if (const auto tap = stats.find(status.record.guest.tap); tap != stats.end()) status.tap = tap->second;
     }
     all.push_back(std::move(status));

@@ -119,6 +119,8 @@ Json to_json_without_ports(const Request& request) {
   if (request.mtu) json["mtu"] = *request.mtu;
   if (request.guest_cidr4) json["guestCidr4"] = request.guest_cidr4->to_string();
   if (request.guest_cidr6) json["guestCidr6"] = request.guest_cidr6->to_string();
+  if (!request.guard) json["guard"] = false;
+  if (!request.allowed.empty()) json["allowedAddresses"] = to_json(request.allowed);
   if (request.group_fwd_mask != 0) json["groupFwdMask"] = request.group_fwd_mask;
   if (!request.service.dhcp4) json["dhcp4"] = false;
   if (!request.service.dhcp6) json["dhcp6"] = false;

@@ -32,6 +32,22 @@ void check_cidr(const IpPrefix& cidr, Family family, std::string_view field) {
   }
 }
 
+void validate_guard(const Request& request) {
+  if (!request.guard && !request.allowed.empty()) {
+    refuse("addresses are allowed to a guest that no guard watches", "Leave out one of the two.");
+  }
+  for (const IpPrefix& prefix : request.allowed) {
+    const std::string text = prefix.to_string();
+    if (prefix.network() != prefix.address) {
+      refuse(fmt::format("allowed address '{}' is neither an address nor a network", text),
+             fmt::format("Write '{}' or '{}'.", prefix.address.to_string(),
+                         IpPrefix{prefix.network(), prefix.length}.to_string()));
+    }
+    if (prefix.address.is_multicast() || prefix.address.is_loopback())
+      refuse(fmt::format("allowed address '{}' is none that a guest can speak from", text));
+  }
+}
+
 }  // namespace
 
 Parsed<std::string> check_id(std::string_view id) {
@@ -75,6 +91,7 @@ void validate(const Request& request) {
                        request.group_fwd_mask),
            "Bits 0, 1 and 2 (STP, pause, LACP) are not possible; LLDP is 0x4000.");
   }
+  validate_guard(request);
   require(normalize(request.ports, request.except_ports));
   // RFC 1035 section 2.3.4 and RFC 2132 section 3.14.
   if (request.hostname.size() > 253 ||

@@ -46,6 +46,8 @@ struct Request {
   TapRequest tap;
   std::optional<MacAddress> mac;        ///< of the guest; absent: the pod NIC's
   std::optional<std::uint32_t> mtu;     ///< bytes; absent: the pod NIC's
+  bool guard = true;                    ///< the guest says at its tap only what is its own to say
+  std::vector<IpPrefix> allowed;        ///< addresses that are its own as well, as far as the guard goes
   std::uint16_t group_fwd_mask = 0;     ///< of a bridge that the guest and the pod NIC share: bit 14 is LLDP
   std::optional<IpPrefix> guest_cidr4;  ///< absent: the first free one of the binding's list
   std::optional<IpPrefix> guest_cidr6;

@@ -74,6 +74,8 @@ Request read_request(ObjectReader& reader, Request base) {
   if (const auto mtu = reader.number("mtu", 65535)) base.mtu = static_cast<std::uint32_t>(*mtu);
   if (const auto cidr = reader.parsed("guestCidr4", IpPrefix::parse)) base.guest_cidr4 = cidr;
   if (const auto cidr = reader.parsed("guestCidr6", IpPrefix::parse)) base.guest_cidr6 = cidr;
+  take(base.guard, reader.flag("guard"));
+  read_list(reader, "allowedAddresses", IpPrefix::parse, base.allowed);
   if (const auto mask = reader.number("groupFwdMask", 0xffff))
     base.group_fwd_mask = static_cast<std::uint16_t>(*mask);
   read_service(reader, base.service);

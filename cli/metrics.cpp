@@ -82,6 +82,21 @@ std::string of_links(const std::vector<Status>& all) {
   return text;
 }
 
+std::string of_guards(const std::vector<Status>& all) {
+  std::string packets = head("podnic_refused_packets_total", "counter",
+                             "Packets of the guest that its guard dropped, by the reason.");
+  std::string bytes = head("podnic_refused_bytes_total", "counter",
+                           "Bytes of the guest that its guard dropped, by the reason.");
+  for (const Status& status : all) {
+    for (const auto& [reason, count] : status.refused) {
+      const std::string labels = fmt::format("{},reason={}", labels_of(status), label_value(reason));
+      packets += fmt::format("podnic_refused_packets_total{{{}}} {}\n", labels, count.packets);
+      bytes += fmt::format("podnic_refused_bytes_total{{{}}} {}\n", labels, count.bytes);
+    }
+  }
+  return packets + bytes;
+}
+
 std::string_view help_for(std::string_view what) {
   if (what == "received") return "Valid messages of the guest, by their type.";
   if (what == "sent") return "Replies and advertisements, by their type.";
@@ -118,7 +133,7 @@ std::string of_services(const std::vector<Status>& all, const ServiceCounters& c
 }  // namespace
 
 std::string status_metrics(const std::vector<Status>& all, const ServiceCounters& counters) {
-  return info(all) + served(all, counters) + of_links(all) + of_services(all, counters);
+  return info(all) + served(all, counters) + of_links(all) + of_guards(all) + of_services(all, counters);
 }
 
 }  // namespace podnic::cli

@@ -98,7 +98,10 @@ po::options_description request_flags() {
       ("mtu", po::value<std::uint32_t>(), "MTU of the guest in bytes (default: the pod NIC's)")             //
       ("guest-cidr4", po::value<std::string>(), "IPv4 network of gateway and guest (default 10.0.2.0/24)")  //
       ("guest-cidr6", po::value<std::string>(),
-       "IPv6 network of gateway and guest (default fd10:0:2::/120)")  //
+       "IPv6 network of gateway and guest (default fd10:0:2::/120)")                 //
+      ("no-guard", po::bool_switch(), "let the guest say what it likes at its tap")  //
+      ("allow-address", po::value<std::vector<std::string>>(),
+       "address or network that the guest may use beside its own; repeatable")  //
       ("group-fwd-mask", po::value<std::string>(),
        "bridge: which frames for 01:80:c2:00:00:0X pass; 0x4000: LLDP (default none)")  //
       ("router6", po::value<std::string>(),
@@ -261,6 +264,8 @@ void read_request(const Flags& flags, bindings::Request& request) {
   if (const auto cidr = flags.get<std::string>("guest-cidr6")) {
     request.guest_cidr6 = understand(IpPrefix::parse(*cidr), "guest-cidr6");
   }
+  if (flags.on("no-guard")) request.guard = false;
+  read_list(flags, "allow-address", IpPrefix::parse, request.allowed);
   if (const auto mask = flags.get<std::string>("group-fwd-mask"))
     request.group_fwd_mask = parse_mask(*mask, "group-fwd-mask");
   read_list(flags, "port", bindings::PortForward::parse, request.ports, "all");

@@ -91,6 +91,23 @@ std::string counters_text(const dhcp::Counters& counters) {
   return text.empty() ? text : text + "\n";
 }
 
+Json refused_json(const Status& status) {
+  Json json;
+  for (const auto& [reason, count] : status.refused)
+    json[reason] = {{"packets", count.packets}, {"bytes", count.bytes}};
+  return json;
+}
+
+/// "refused    2 mac, 1 router": packets that the guard dropped, by what was wrong with them.
+std::string refused_text(const Status& status) {
+  std::string text;
+  for (const auto& [reason, count] : status.refused) {
+    if (count.packets == 0) continue;
+    text += fmt::format("{}{} {}", text.empty() ? "  refused    " : ", ", count.packets, reason);
+  }
+  return text.empty() ? text : text + "\n";
+}
+
 }  // namespace
 
 std::string_view state_of(const Status& status) {
@@ -169,6 +186,7 @@ std::string status_json(const std::vector<Status>& all, const ServiceCounters& c
                            {"bytes", status.tap->tx_bytes},
                            {"dropped", status.tap->tx_dropped}}}};
     }
+    if (!status.refused.empty()) one["refused"] = refused_json(status);
     if (const auto served = counters.find(status.record.id); served != counters.end()) {
       one["service"] = counters_json(served->second);
     }
@@ -192,6 +210,7 @@ std::string status_text(const std::vector<Status>& all, const ServiceCounters& c
           status.tap->rx_packets, status.tap->rx_bytes, status.tap->rx_dropped, status.tap->tx_packets,
           status.tap->tx_bytes, status.tap->tx_dropped);
     }
+    text += refused_text(status);
     if (const auto served = counters.find(status.record.id); served != counters.end()) {
       text += counters_text(served->second);
     }

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "bindings/bridge/filter.h"
+#include "bindings/guard.h"
 #include "bindings/pod_network.h"
 #include "netsetup/model/converge.h"
 #include "netsetup/types/interface_name.h"
@@ -240,12 +241,6 @@ struct Plumbing {
   }
 };
 
-std::string table_name(const std::string& interface) {
-  constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-  return interface.find_first_not_of(plain) == std::string::npos ? "podnic-" + interface
-                                                                 : hashed_interface_name("podnic-", interface);
-}
-
 }  // namespace
 
 std::vector<std::string> observes(const Request&) {
@@ -274,8 +269,15 @@ Design design(const Input& input) {
   plumbing.add_links(design.desired);
   plumbing.add_sysctls(design.desired);
   design.desired.no_routes = design.original.routes;
-  design.desired.tables[model::nft::key_of({.bridge = true, .name = table_name(nic.name)})] =
+  design.desired
+      .tables[model::nft::key_of({.of = model::nft::TableFamily::bridge, .name = table_name(nic.name)})] =
       filter(input.tag, names.tap, design.leases);
+  if (input.request.guard) {
+    Guard guard = guard_of(network, nic, input, names.tap, design.leases);
+    guard.others.push_back(IpAddress::link_local_of(macs.bridge));
+    guard.passes_bridge_group = input.request.group_fwd_mask != 0;
+    design.desired.tables[guard_key(nic.name)] = table_of(guard);
+  }
   const Link& holder = *design.desired.links.at(nic.name);
   design.notes.push_back(fmt::format("A link of kind {} keeps '{}' in sight: name, MAC, MTU and addresses.",
                                      holder.kind, nic.name));

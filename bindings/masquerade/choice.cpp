@@ -135,16 +135,6 @@ MacAddress choose_guest_mac(const Input& input, const Link& nic) {
   return mac;
 }
 
-/// RFC 4862 section 5.5.3 with the interface identifier of RFC 4291 appendix A, the one of link-local
-/// addresses.
-IpAddress slaac_address(const IpPrefix& prefix, const MacAddress& mac) {
-  std::array<std::uint8_t, 16> bytes{};
-  std::ranges::copy(prefix.network().bytes().first(8), bytes.begin());
-  const IpAddress link_local = IpAddress::link_local_of(mac);
-  std::ranges::copy(link_local.bytes().last(8), bytes.begin() + 8);
-  return IpAddress::v6(bytes);
-}
-
 }  // namespace
 
 bool exists(const NetState& observed, std::string_view key) {

@@ -5,8 +5,9 @@
 
 #include <algorithm>
 #include <array>
-#include <span>
+#include <iterator>
 
+#include "bindings/guard.h"
 #include "bindings/masquerade/choice.h"
 #include "bindings/masquerade/ruleset.h"
 #include "netsetup/types/interface_name.h"
@@ -203,9 +204,12 @@ dhcp::Leases leases(const Choice& choice, const Input& input, const GuestNic& gu
 }
 
 std::optional<NatFamily> nat_family(const std::vector<IpAddress>& pod, const IpPrefix& cidr,
-                                    const IpAddress& guest) {
+                                    const IpAddress& guest, const Request& request) {
   if (pod.empty()) return std::nullopt;
-  return NatFamily{pod, guest, cidr.host(1)};
+  NatFamily family{pod, guest, cidr.host(1), {}};
+  std::ranges::copy_if(request.allowed, std::back_inserter(family.allowed),
+                       [&](const IpPrefix& prefix) { return prefix.family() == cidr.family(); });
+  return family;
 }
 
 Forwarding forwarding(const Choice& choice, const Forwards& forwards) {
@@ -219,11 +223,34 @@ Forwarding forwarding(const Choice& choice, const Forwards& forwards) {
   return all;
 }
 
-/// nft's text knows letters, digits, '.', '_', '/', '-' in names; another name is hashed, as a long one is.
-std::string table_name(const std::string& interface) {
-  constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-  if (interface.find_first_not_of(plain) == std::string::npos) return "podnic-" + interface;
-  return hashed_interface_name("podnic-", interface);
+/// Nothing leads back to an address outside the guest's network.
+void refuse_allowed_elsewhere(const Choice& choice, const Request& request) {
+  for (const IpPrefix& prefix : request.allowed) {
+    const bool v4 = prefix.family() == Family::v4;
+    const IpPrefix& network = v4 ? choice.cidr4 : choice.cidr6;
+    const bool is_wired = !(v4 ? choice.pod4 : choice.pod6).empty();
+    if (is_wired && prefix.length >= network.length && network.contains(prefix.address)) continue;
+    throw Error(fmt::format("the guest cannot use {}: {}", prefix.to_string(),
+                            is_wired ? "it is outside its network " + network.to_string()
+                                     : std::string("the pod has no address of that family")),
+                0, ErrorKind::bad_request)
+        .hint("Behind masquerade only addresses of the guest's own network are translated.");
+  }
+}
+
+Guard guard(const Choice& choice, const Input& input, const GuestNic& guest) {
+  Guard all{.comment = input.tag,
+            .tap = choice.tap,
+            .mac = choice.guest_mac,
+            .addresses = {},
+            .others = {IpAddress::link_local_of(gateway_mac)},
+            .onward = {}};
+  for (const IpPrefix& address : guest.addresses) all.addresses.push_back(whole(address.address));
+  all.addresses.insert(all.addresses.end(), input.request.allowed.begin(), input.request.allowed.end());
+  for (const auto& gateway : {guest.gateway4, guest.gateway6}) {
+    if (gateway) all.others.push_back(*gateway);
+  }
+  return all;
 }
 
 }  // namespace
@@ -252,9 +279,14 @@ Design design(const Input& input) {
                .pod_interface = choice.pod_interface,
                .guest_device = choice.device(),
                .answers_dhcp4 = design.leases.v4.has_value(),
-               .v4 = nat_family(choice.pod4, choice.cidr4, choice.guest4),
-               .v6 = nat_family(choice.pod6, choice.cidr6, choice.guest6),
+               .v4 = nat_family(choice.pod4, choice.cidr4, choice.guest4, input.request),
+               .v6 = nat_family(choice.pod6, choice.cidr6, choice.guest6, input.request),
+               .guarded = input.request.guard,
+               .mtu = static_cast<std::uint16_t>(choice.mtu),
                .forwards = *forwards});
+  refuse_allowed_elsewhere(choice, input.request);
+  if (input.request.guard)
+    design.desired.tables[guard_key(choice.pod_interface)] = table_of(guard(choice, input, design.guest));
   design.resolved = input.request;
   if (!choice.pod4.empty()) design.resolved.guest_cidr4 = choice.cidr4;
   if (!choice.pod6.empty()) design.resolved.guest_cidr6 = choice.cidr6;

@@ -6,6 +6,9 @@
 #include <linux/netfilter_ipv4.h>
 
 #include <algorithm>
+#include <array>
+
+#include "bindings/address_set.h"
 
 namespace podnic::bindings::masquerade {
 namespace {
@@ -118,8 +121,13 @@ struct Builder {
     if (nat.v4) {
       // route_localnet lets them in otherwise.
       guard.rules.push_back(rule({daddr_within(loopback_net4), counter(), drop()}));
-      guard.rules.push_back(rule({saddr(nat.v4->guest), accept()}));
     }
+    if (!nat.guarded) known_sources(guard);
+    table.chains.push_back(std::move(guard));
+  }
+
+  void known_sources(Chain& guard) const {
+    if (nat.v4) guard.rules.push_back(rule({saddr(nat.v4->guest), accept()}));
     if (nat.v4 || nat.answers_dhcp4) {
       guard.rules.push_back(rule({saddr(IpAddress{}), dport(IPPROTO_UDP, dhcp4_server), accept()}));
     }
@@ -130,7 +138,6 @@ struct Builder {
       guard.rules.push_back(rule({saddr(IpAddress::v6({})), accept()}));
     }
     guard.rules.push_back(rule({counter(), drop()}));
-    table.chains.push_back(std::move(guard));
   }
 
   void redirect_to_inbound() {
@@ -153,11 +160,25 @@ struct Builder {
   /// network, or a neighbour's packet to the guest.
   void forward() {
     Chain forward{.name = "forward", .hook = Hook{"filter", NF_INET_FORWARD, NF_IP_PRI_FILTER}};
+    forward.rules.push_back(rule({begins_connection(), jump("maximum_segment")}));
     forward.rules.push_back(rule({oifname(nat.guest_device), has_no_connection(), counter(), drop()}));
     forward.rules.push_back(
         rule({oifname(nat.guest_device), state_is_new(), is_not_dnated(), counter(), drop()}));
     forward.rules.push_back(rule({iifname(nat.guest_device), has_no_connection(), counter(), drop()}));
     table.chains.push_back(std::move(forward));
+  }
+
+  /// RFC 9293 section 3.7.1: the MTU less the fixed headers of IP and TCP.
+  void maximum_segment() {
+    Chain clamp{.name = "maximum_segment"};
+    for (const NatFamily* family : families()) {
+      const Family number = family->guest.family();
+      const int headers = number == Family::v4 ? 40 : 60;
+      const Fragment set = set_maximum_segment(static_cast<std::uint16_t>(nat.mtu - headers));
+      clamp.rules.push_back(rule({iifname(nat.guest_device), family_is(number), set}));
+      clamp.rules.push_back(rule({oifname(nat.guest_device), family_is(number), set}));
+    }
+    table.chains.push_back(std::move(clamp));
   }
 
   /// The pod would believe an ICMP error about any of its own connections. (Neighbour discovery is
@@ -175,11 +196,26 @@ struct Builder {
           {oifname_is_not(nat.guest_device), saddr(family->guest), counter(), model::nft::masquerade()}));
       postrouting.rules.push_back(
           rule({oifname(nat.guest_device), saddr(family->guest), snat(family->gateway)}));
+      if (!family->allowed.empty()) also_from_allowed(*family, postrouting);
     }
     if (nat.v4) {
       postrouting.rules.push_back(rule({oifname(nat.guest_device), saddr(loopback4), snat(nat.v4->gateway)}));
     }
     table.chains.push_back(std::move(postrouting));
+  }
+
+  void also_from_allowed(const NatFamily& family, Chain& postrouting) {
+    const Family number = family.guest.family();
+    const bool v4 = number == Family::v4;
+    Set set{.name = v4 ? "allowed4" : "allowed6",
+            .key = v4 ? DataType::ipv4_addr : DataType::ipv6_addr,
+            .interval = true,
+            .elements = address_ranges(number, family.allowed, std::array{family.gateway})};
+    postrouting.rules.push_back(rule(
+        {oifname_is_not(nat.guest_device), saddr_in(number, set.name), counter(), model::nft::masquerade()}));
+    postrouting.rules.push_back(
+        rule({oifname(nat.guest_device), saddr_in(number, set.name), snat(family.gateway)}));
+    table.sets.push_back(std::move(set));
   }
 };
 
@@ -192,6 +228,7 @@ model::nft::Table ruleset(const Nat& nat) {
   builder.redirect_to_inbound();
   builder.inbound();
   builder.forward();
+  builder.maximum_segment();
   builder.input();
   builder.postrouting();
   std::ranges::sort(builder.table.sets, {}, &Set::name);

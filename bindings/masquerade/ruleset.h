@@ -9,6 +9,8 @@
 //   which ports go to the guest; the rest stays the pod's. Ports are elements of sets and maps: the
 //                number of rules does not depend on them
 //   deliver      the translation itself
+//   maximum_segment  no side of a TCP connection sends segments that the guest's link would not take, also
+//                where a guest has not asked for its MTU
 //   forward      nothing reaches the guest that was not translated to it: the pod forwards now, and its
 //                neighbours could else address the guest directly, past the port list. Nothing leaves the
 //                guest that is not from its own address: nobody would translate it
@@ -34,6 +36,7 @@ struct NatFamily {
   std::vector<IpAddress> pod;  ///< the pod NIC's addresses
   IpAddress guest;
   IpAddress gateway;
+  std::vector<IpPrefix> allowed;  ///< addresses of its network that the guest has beside its own
 };
 
 struct Nat {
@@ -43,6 +46,8 @@ struct Nat {
   bool answers_dhcp4 = false;  ///< also where v4 is absent: there is none, and the guest is told so
   std::optional<NatFamily> v4;
   std::optional<NatFamily> v6;
+  bool guarded = false;   ///< from which addresses the guest speaks has been looked at already, at the tap
+  std::uint16_t mtu = 0;  ///< the guest's
   Forwards forwards;
 };
 

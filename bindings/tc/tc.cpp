@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "bindings/guard.h"
 #include "bindings/pod_network.h"
 #include "bindings/tc/filters.h"
 #include "netsetup/types/interface_name.h"
@@ -95,7 +96,14 @@ Design design(const Input& input) {
   design.desired.links[tap] = tap_link(input, network, server, design.leases, has_ipv6);
   add_sysctls(design.leases, has_ipv6, design.desired);
   design.desired.ingress[nic.name] = pod_filters(tap, input.tag);
-  design.desired.ingress[tap] = tap_filters(nic.name, input.tag, design.leases, server.address6);
+  if (input.request.guard) {
+    Guard guard = guard_of(network, nic, input, tap, design.leases);
+    guard.others.push_back(server.address6);
+    guard.onward = {.link = nic.name, .leases = design.leases, .station = server.address6};
+    design.desired.tables[guard_key(nic.name)] = table_of(guard);
+  } else {
+    design.desired.ingress[tap] = tap_filters(nic.name, input.tag, design.leases, server.address6);
+  }
   design.resolved = input.request;
   design.resolved.mac = network.mac;
   return design;

@@ -89,7 +89,11 @@ struct Kernel::Impl {
   void make(const std::string&, const model::ReplaceTable& step) {
     written.erase(step.name);
     const std::uint32_t before = nftables::generation(nftables());
-    nftables::replace_table(nftables(), step);
+    nftables::replace_table(nftables(), step, [this](const std::string& link) {
+      const int index = rtnetlink::index_of(*route, link);
+      if (index == 0) throw Error(fmt::format("forwarding to link '{}', which is not there", link), ENODEV);
+      return static_cast<std::uint32_t>(index);
+    });
     const std::uint32_t after = nftables::generation(nftables());
     // Otherwise somebody else has changed a table in between, and that may have been this one.
     if (after == before + 1) written[step.name] = {after, step.table};
@@ -110,7 +114,9 @@ struct Kernel::Impl {
     const auto known = written.find(name);
     if (known != written.end() && known->second.generation == nftables::generation(nftables()))
       return known->second.table;
-    return nftables::read_table(nftables(), name);
+    return nftables::read_table(nftables(), name, [this](std::uint32_t index) {
+      return rtnetlink::name_of(*route, static_cast<int>(index));
+    });
   }
 };
 
@@ -159,6 +165,10 @@ std::optional<IpAddress> Kernel::find_link_local(const std::string& link, const 
 
 std::vector<std::string> Kernel::tables_of(const std::string& tag) {
   return nftables::tables_of(impl_->nftables(), tag);
+}
+
+std::map<std::string, Count> Kernel::counts_of(const std::string& table) {
+  return nftables::counts_of(impl_->nftables(), table);
 }
 
 std::vector<std::string> Kernel::links_with_filters_of(const std::string& tag) {

@@ -25,10 +25,16 @@ struct LinkStats {
   std::uint64_t tx_packets = 0, tx_bytes = 0, tx_dropped = 0;
 };
 
+/// What a rule's counter has counted.
+struct Count {
+  std::uint64_t packets = 0, bytes = 0;
+  friend bool operator==(const Count&, const Count&) = default;
+};
+
 /// What to read besides the links, addresses and routes, which are always read whole.
 struct Watch {
   std::vector<std::string> sysctls;  ///< keys as in NetState
-  std::vector<std::string> tables;   ///< names of inet tables
+  std::vector<std::string> tables;   ///< by nft::key_of()
   std::vector<std::string> ingress;  ///< links whose ingress qdisc and filters
 };
 
@@ -57,6 +63,8 @@ class Kernel {
                                                          const IpAddress& gateway);
   /// The keys of the tables whose comment is `tag`.
   [[nodiscard]] std::vector<std::string> tables_of(const std::string& tag);
+  /// What the rules of a table have counted, by chain; empty when there is no such table.
+  [[nodiscard]] std::map<std::string, Count> counts_of(const std::string& table);
   /// The links that have filters with the tag's cookie on their ingress.
   [[nodiscard]] std::vector<std::string> links_with_filters_of(const std::string& tag);
   [[nodiscard]] std::map<std::string, LinkStats> link_stats();

@@ -12,6 +12,8 @@
 namespace podnic::kernel::nftables {
 namespace {
 
+using model::nft::TableFamily;
+
 Message request_for(int type, unsigned flags, std::uint8_t family = NFPROTO_UNSPEC) {
   const nfgenmsg header{family, NFNETLINK_V0, 0};
   return {static_cast<std::uint16_t>((NFNL_SUBSYS_NFTABLES << 8) | type), flags, header};
@@ -25,7 +27,8 @@ std::string name_of(const nlmsghdr& message) {
   return name;
 }
 
-/// Only its owner, a process that is there, can delete it (NFT_TABLE_F_OWNER).
+/// Only its owner, a process that is there, can delete such a table (NFT_TABLE_F_OWNER). Ours outlive the
+/// process that made them: one with an owner only looks like ours.
 bool has_owner(const nlmsghdr& message) {
   bool owned = false;
   each_attribute(attributes_of(message, sizeof(nfgenmsg)), [&](int type, ByteView payload) {
@@ -118,8 +121,8 @@ Error error_of(const Batch& batch, const Refusal& refusal) {
   return error;
 }
 
-void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step) {
-  const Batch batch = encode_batch(step);
+void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step, const IndexOf& index_of) {
+  const Batch batch = encode_batch(step, index_of);
   if (const auto refusal = send(socket, batch)) throw error_of(batch, *refusal);
 }
 
@@ -129,12 +132,13 @@ void delete_table(NetlinkSocket& socket, const model::DeleteTable& step) {
   if (refusal && refusal->error_number != ENOENT) throw error_of(batch, *refusal);
 }
 
-std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key) {
+std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
+                                            const TableReader::NameOf& name_of) {
   const std::string action = fmt::format("reading table '{}'", key);
   for (int attempt = 0; attempt < NetlinkSocket::attempts; ++attempt) {
     const std::uint32_t before = generation(socket);
     wait_for_commit(socket);
-    TableReader reader(key);
+    TableReader reader(key, name_of);
     const auto complete = read_parts(socket, key, reader);
     if (generation(socket) != before) continue;
     if (complete && *complete) return reader.table();
@@ -145,15 +149,27 @@ std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::st
   throw NetlinkSocket::always_interrupted().error(action);
 }
 
+std::map<std::string, Count> counts_of(NetlinkSocket& socket, const std::string& key) {
+  Message request = request_for(NFT_MSG_GETRULE, NLM_F_DUMP, family_of(key));
+  request.put_text(NFTA_RULE_TABLE, model::nft::table_name_of(key).name);
+  auto counts = socket.dump<std::map<std::string, Count>>(
+      request,
+      [](std::map<std::string, Count>& found, const nlmsghdr& message) { add_count(message, found); });
+  if (counts) return std::move(*counts);
+  if (counts.error().error_number == ENOENT) return {};
+  throw counts.error().error(fmt::format("reading the counters of table '{}'", key));
+}
+
 std::vector<std::string> tables_of(NetlinkSocket& socket, const std::string& comment) {
   Message request = request_for(NFT_MSG_GETTABLE, NLM_F_DUMP);
   auto names = socket.dump<std::vector<std::string>>(
       request, [&comment](std::vector<std::string>& found, const nlmsghdr& message) {
         const std::uint8_t family = header_of<nfgenmsg>(message).nfgen_family;
-        // Ours outlive the process that made them: one with an owner only looks like ours.
-        if ((family == NFPROTO_INET || family == NFPROTO_BRIDGE) && comment_of(message) == comment &&
-            !has_owner(message))
-          found.push_back(model::nft::key_of({family == NFPROTO_BRIDGE, name_of(message)}));
+        if (comment_of(message) != comment || has_owner(message)) return;
+        for (const TableFamily of : {TableFamily::inet, TableFamily::bridge, TableFamily::netdev}) {
+          const std::string key = model::nft::key_of({of, name_of(message)});
+          if (family_of(key) == family) found.push_back(key);
+        }
       });
   if (!names) throw error_of_whole(names.error(), "reading the tables");
   return std::move(*names);

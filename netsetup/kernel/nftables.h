@@ -6,11 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "netsetup/kernel/kernel.h"
 #include "netsetup/kernel/netlink.h"
 #include "netsetup/model/nft.h"
 #include "netsetup/model/step.h"
@@ -31,7 +33,9 @@ struct Batch {
 };
 
 /// The table comes in place of whatever had its name: packets meet the old ruleset or the new one.
-Batch encode_batch(const model::ReplaceTable& step);
+/// `index_of` is asked for the links that rules forward to, which the kernel knows by their index.
+using IndexOf = std::function<std::uint32_t(const std::string&)>;
+Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of = {});
 Batch encode_batch(const model::DeleteTable& step);
 
 /// The Error for a refused message of the batch.
@@ -44,8 +48,10 @@ std::uint8_t family_of(std::string_view key);
 /// order (but rules of one chain in theirs). Messages about other tables are passed over.
 class TableReader {
  public:
-  explicit TableReader(std::string_view key)
-      : family_(family_of(key)), name_(model::nft::table_name_of(key).name) {}
+  using NameOf = std::function<std::string(std::uint32_t)>;
+
+  explicit TableReader(std::string_view key, NameOf name_of = {})
+      : family_(family_of(key)), name_(model::nft::table_name_of(key).name), name_of_(std::move(name_of)) {}
   void read(const nlmsghdr& message);
   [[nodiscard]] model::nft::Table table() const;
   [[nodiscard]] std::vector<std::string> set_names() const;
@@ -69,10 +75,14 @@ class TableReader {
 
   std::uint8_t family_;
   std::string name_;
+  NameOf name_of_;
   std::string comment_;
   std::map<std::string, FoundSet> sets_;
   std::map<std::string, model::nft::Chain> chains_;
 };
+
+/// Adds what the counters of a rule (NFT_MSG_NEWRULE) say to its chain's.
+void add_count(const nlmsghdr& message, std::map<std::string, Count>& counts);
 
 /// The comment in a table's user data, empty when it has none.
 std::string comment_of(const nlmsghdr& message);
@@ -80,11 +90,14 @@ std::string comment_of(const nlmsghdr& message);
 /// The number of the namespace's ruleset, of all its tables: every committed transaction makes a new one.
 std::uint32_t generation(NetlinkSocket& socket);
 
-void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step);
+void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step, const IndexOf& index_of);
 /// A table that is not there is no error.
 void delete_table(NetlinkSocket& socket, const model::DeleteTable& step);
 /// Nullopt when there is none of that name. `key` as in a NetState.
-std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key);
+std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
+                                            const TableReader::NameOf& name_of);
+/// What the rules of its chains have counted, by chain; empty when there is no such table.
+std::map<std::string, Count> counts_of(NetlinkSocket& socket, const std::string& key);
 /// The keys of those with that comment.
 std::vector<std::string> tables_of(NetlinkSocket& socket, const std::string& comment);
 

@@ -12,6 +12,8 @@
 #include <linux/netfilter/nfnetlink.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <memory>
 
 #include "netsetup/kernel/nftables.h"
@@ -103,21 +105,52 @@ nft::Expr decode(const nftnl_expr* expr) {
                        (u32(expr, NFTNL_EXPR_LOOKUP_FLAGS) & NFT_LOOKUP_F_INV) != 0};
   if (name == "immediate") return decode_immediate(expr);
   if (name == "nat") return decode_nat(expr);
+  if (name == "exthdr" && has(expr, NFTNL_EXPR_EXTHDR_SREG) && u32(expr, NFTNL_EXPR_EXTHDR_LEN) == 2 &&
+      u32(expr, NFTNL_EXPR_EXTHDR_OP) == NFT_EXTHDR_OP_TCPOPT)
+    return nft::SetTcpOption{nftnl_expr_get_u8(expr, NFTNL_EXPR_EXTHDR_TYPE),
+                             u32(expr, NFTNL_EXPR_EXTHDR_OFFSET), u32(expr, NFTNL_EXPR_EXTHDR_SREG)};
   if (name == "masq" && !has(expr, NFTNL_EXPR_MASQ_FLAGS) && !has(expr, NFTNL_EXPR_MASQ_REG_PROTO_MIN))
     return nft::Masquerade{};
   if (name == "counter") return nft::Counter{};
   return nft::Unknown{name};
 }
 
-std::vector<nft::Expr> decode_rule(const nlmsghdr& message) {
-  const std::unique_ptr<nftnl_rule, void (*)(const nftnl_rule*)> rule(nftnl_rule_alloc(), nftnl_rule_free);
-  // libnftnl gives up on a rule with an expression that is newer than itself.
-  if (rule == nullptr || nftnl_rule_nlmsg_parse(&message, rule.get()) < 0)
-    return {nft::Unknown{"unreadable"}};
-  std::vector<nft::Expr> exprs;
+using OwnedRule = std::unique_ptr<nftnl_rule, void (*)(const nftnl_rule*)>;
+
+/// Calls `each` with the rule's expressions; false for a rule with one that is newer than libnftnl, which
+/// gives up on it.
+template <typename Each>
+bool each_expr(const nlmsghdr& message, Each&& each) {
+  const OwnedRule rule(nftnl_rule_alloc(), nftnl_rule_free);
+  if (rule == nullptr || nftnl_rule_nlmsg_parse(&message, rule.get()) < 0) return false;
   const std::unique_ptr<nftnl_expr_iter, void (*)(nftnl_expr_iter*)> iterator(
       nftnl_expr_iter_create(rule.get()), nftnl_expr_iter_destroy);
-  while (const nftnl_expr* expr = nftnl_expr_iter_next(iterator.get())) exprs.push_back(decode(expr));
+  while (const nftnl_expr* expr = nftnl_expr_iter_next(iterator.get())) each(expr);
+  return true;
+}
+
+/// `exprs` ends with the index of the link.
+nft::Expr decode_forward(const nftnl_expr* expr, std::vector<nft::Expr>& exprs,
+                         const TableReader::NameOf& name_of) {
+  const auto* target = exprs.empty() ? nullptr : std::get_if<nft::Immediate>(&exprs.back());
+  const bool is_known = target != nullptr && target->data.size == sizeof(std::uint32_t) &&
+                        target->dreg == NFT_REG_1 && u32(expr, NFTNL_EXPR_FWD_SREG_DEV) == NFT_REG_1 &&
+                        !has(expr, NFTNL_EXPR_FWD_SREG_ADDR);
+  if (!is_known) return nft::Unknown{"fwd"};
+  std::array<std::uint8_t, sizeof(std::uint32_t)> index{};
+  std::copy_n(target->data.bytes.begin(), index.size(), index.begin());
+  exprs.pop_back();
+  return nft::Forward{name_of ? name_of(std::bit_cast<std::uint32_t>(index)) : std::string()};
+}
+
+std::vector<nft::Expr> decode_rule(const nlmsghdr& message, const TableReader::NameOf& name_of) {
+  std::vector<nft::Expr> exprs;
+  const bool complete = each_expr(message, [&](const nftnl_expr* expr) {
+    const bool forwards = std::string_view(nftnl_expr_get_str(expr, NFTNL_EXPR_NAME)) == "fwd";
+    nft::Expr decoded = forwards ? decode_forward(expr, exprs, name_of) : decode(expr);
+    exprs.push_back(std::move(decoded));
+  });
+  if (!complete) return {nft::Unknown{"unreadable"}};
   return exprs;
 }
 
@@ -146,6 +179,16 @@ nft::Value greatest(std::uint8_t size) {
 }
 
 }  // namespace
+
+void add_count(const nlmsghdr& message, std::map<std::string, Count>& counts) {
+  const std::string chain(text_in(table_of<NFTA_RULE_CHAIN + 1>(message)[NFTA_RULE_CHAIN]));
+  each_expr(message, [&](const nftnl_expr* expr) {
+    if (std::string_view(nftnl_expr_get_str(expr, NFTNL_EXPR_NAME)) != "counter") return;
+    Count& count = counts[chain];
+    count.packets += nftnl_expr_get_u64(expr, NFTNL_EXPR_CTR_PACKETS);
+    count.bytes += nftnl_expr_get_u64(expr, NFTNL_EXPR_CTR_BYTES);
+  });
+}
 
 std::string comment_of(const nlmsghdr& message) {
   ByteView userdata = table_of<NFTA_TABLE_USERDATA + 1>(message)[NFTA_TABLE_USERDATA];
@@ -211,16 +254,16 @@ void TableReader::read_chain(const nlmsghdr& message) {
   nft::Chain& chain = chains_[name];
   chain.name = name;
   if (attributes[NFTA_CHAIN_HOOK].empty()) return;
-  const auto hook = table_of<NFTA_HOOK_PRIORITY + 1>(attributes[NFTA_CHAIN_HOOK]);
+  const auto hook = table_of<NFTA_HOOK_DEV + 1>(attributes[NFTA_CHAIN_HOOK]);
   chain.hook = {std::string(text_in(attributes[NFTA_CHAIN_TYPE])), be32(hook[NFTA_HOOK_HOOKNUM]),
                 static_cast<std::int32_t>(be32(hook[NFTA_HOOK_PRIORITY])),
-                be32(attributes[NFTA_CHAIN_POLICY]) == NF_DROP};
+                be32(attributes[NFTA_CHAIN_POLICY]) == NF_DROP, std::string(text_in(hook[NFTA_HOOK_DEV]))};
 }
 
 void TableReader::read_rule(const nlmsghdr& message) {
   const std::string chain(text_in(table_of<NFTA_RULE_CHAIN + 1>(message)[NFTA_RULE_CHAIN]));
   chains_[chain].name = chain;
-  chains_[chain].rules.push_back({decode_rule(message), {}});
+  chains_[chain].rules.push_back({decode_rule(message, name_of_), {}});
 }
 
 std::vector<nft::Element> TableReader::elements_of(const FoundSet& found) {

@@ -18,6 +18,8 @@
 #include <linux/netfilter/nfnetlink.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -162,6 +164,20 @@ struct ExprEncoder {
     if (e.reg_port != 0) nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_REG_PROTO_MIN, e.reg_port);
     return expr;
   }
+  Expr operator()(const nft::Forward&) const {
+    Expr expr = new_expr("fwd");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_FWD_SREG_DEV, NFT_REG_1);
+    return expr;
+  }
+  Expr operator()(const nft::SetTcpOption& e) const {
+    Expr expr = new_expr("exthdr");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_SREG, e.sreg);
+    nftnl_expr_set_u8(expr.get(), NFTNL_EXPR_EXTHDR_TYPE, static_cast<std::uint8_t>(e.kind));
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_OFFSET, e.offset);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_LEN, 2);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_OP, NFT_EXTHDR_OP_TCPOPT);
+    return expr;
+  }
   Expr operator()(const nft::Masquerade&) const { return new_expr("masq"); }
   Expr operator()(const nft::Counter&) const { return new_expr("counter"); }
   Expr operator()(const nft::Unknown& e) const {
@@ -181,6 +197,7 @@ std::string features_of(const nft::Rule& rule) {
     if (std::holds_alternative<nft::Nat>(expr)) add("CONFIG_NFT_NAT (module nft_chain_nat)");
     if (std::holds_alternative<nft::Masquerade>(expr)) add("CONFIG_NFT_MASQ (module nft_masq)");
     if (std::holds_alternative<nft::Ct>(expr)) add("CONFIG_NFT_CT (module nft_ct)");
+    if (std::holds_alternative<nft::Forward>(expr)) add("CONFIG_NFT_FWD_NETDEV (module nft_fwd_netdev)");
   }
   return features;
 }
@@ -271,6 +288,17 @@ Owned<nftnl_table> named_table(const Writer& writer, const std::string& name) {
   return table;
 }
 
+std::string feature_of_family(std::uint8_t family) {
+  switch (family) {
+    case NFPROTO_BRIDGE:
+      return "CONFIG_NF_TABLES_BRIDGE";
+    case NFPROTO_NETDEV:
+      return "CONFIG_NF_TABLES_NETDEV";
+    default:
+      return "CONFIG_NF_TABLES_INET";
+  }
+}
+
 void add_table(Writer& writer, const std::string& name, const std::string& comment, std::uint16_t flags) {
   const auto table = named_table(writer, name);
   if (!comment.empty()) {
@@ -284,8 +312,7 @@ void add_table(Writer& writer, const std::string& name, const std::string& comme
                          static_cast<std::uint32_t>(userdata.size()));
   }
   writer.add(NFT_MSG_NEWTABLE, flags, small,
-             {fmt::format("adding table '{}'", name),
-              writer.family() == NFPROTO_BRIDGE ? "CONFIG_NF_TABLES_BRIDGE" : "CONFIG_NF_TABLES_INET"},
+             {fmt::format("adding table '{}'", name), feature_of_family(writer.family())},
              [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
 }
 
@@ -293,6 +320,33 @@ void delete_table(Writer& writer, const std::string& name) {
   const auto table = named_table(writer, name);
   writer.add(NFT_MSG_DELTABLE, 0, small, {fmt::format("deleting table '{}'", name), {}},
              [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
+}
+
+/// What nft remembers of a set whose keys it knows by the words that load them, in its own numbers: the byte
+/// order (2: the network's), and of the expression (payload: 7) its description, base, offset and length in
+/// bits.
+Bytes userdata_of_nd_target() {
+  Bytes all;
+  const auto begin = [&all](std::uint8_t type, std::uint8_t size) {
+    all.push_back(type);
+    all.push_back(size);
+  };
+  const auto number = [&](std::uint8_t type, std::uint32_t value) {
+    begin(type, sizeof(value));
+    const auto bytes = std::bit_cast<std::array<std::uint8_t, sizeof(value)>>(value);
+    all.insert(all.end(), bytes.begin(), bytes.end());
+  };
+  constexpr std::uint8_t size_of_number = 2 + sizeof(std::uint32_t);
+  number(NFTNL_UDATA_SET_KEYBYTEORDER, 2);
+  begin(NFTNL_UDATA_SET_KEY_TYPEOF, 2 + 6 * size_of_number);
+  number(0, 7);
+  begin(1, 5 * size_of_number);
+  number(0, 0);
+  number(1, 0);
+  number(2, 3);
+  number(3, 64);
+  number(4, 128);
+  return all;
 }
 
 void add_set(Writer& writer, const std::string& table, const nft::Set& set, std::uint32_t id) {
@@ -309,6 +363,11 @@ void add_set(Writer& writer, const std::string& table, const nft::Set& set, std:
   nftnl_set_set_u32(object.get(), NFTNL_SET_KEY_LEN, nft::size_of(set.key));
   if (const std::uint32_t capacity = nft::capacity_of(set); capacity != 0) {
     nftnl_set_set_u32(object.get(), NFTNL_SET_DESC_SIZE, capacity);
+  }
+  if (set.key == nft::DataType::nd_target) {
+    const Bytes userdata = userdata_of_nd_target();
+    nftnl_set_set_data(object.get(), NFTNL_SET_USERDATA, userdata.data(),
+                       static_cast<std::uint32_t>(userdata.size()));
   }
   if (set.data) {
     nftnl_set_set_u32(object.get(), NFTNL_SET_DATA_TYPE, static_cast<std::uint32_t>(*set.data));
@@ -329,6 +388,10 @@ void add_chain(Writer& writer, const std::string& table, const nft::Chain& chain
     nftnl_chain_set_u32(object.get(), NFTNL_CHAIN_HOOKNUM, chain.hook->number);
     nftnl_chain_set_s32(object.get(), NFTNL_CHAIN_PRIO, chain.hook->priority);
     nftnl_chain_set_u32(object.get(), NFTNL_CHAIN_POLICY, chain.hook->drop_policy ? NF_DROP : NF_ACCEPT);
+    if (!chain.hook->device.empty()) {
+      nftnl_chain_set_str(object.get(), NFTNL_CHAIN_DEV, chain.hook->device.c_str());
+      feature = "CONFIG_NETFILTER_INGRESS";
+    }
     if (chain.hook->type == "nat") feature = "CONFIG_NFT_NAT (module nft_chain_nat)";
   }
   writer.add(NFT_MSG_NEWCHAIN, NLM_F_CREATE, small,
@@ -336,13 +399,20 @@ void add_chain(Writer& writer, const std::string& table, const nft::Chain& chain
              [&](nlmsghdr* message) { nftnl_chain_nlmsg_build_payload(message, object.get()); });
 }
 
-void add_rule(Writer& writer, const std::string& table, const std::string& chain, const nft::Rule& rule) {
+void add_rule(Writer& writer, const std::string& table, const std::string& chain, const nft::Rule& rule,
+              const IndexOf& index_of) {
   const auto object = owned(nftnl_rule_alloc(), nftnl_rule_free);
   nftnl_rule_set_u32(object.get(), NFTNL_RULE_FAMILY, writer.family());
   nftnl_rule_set_str(object.get(), NFTNL_RULE_TABLE, table.c_str());
   nftnl_rule_set_str(object.get(), NFTNL_RULE_CHAIN, chain.c_str());
-  for (const nft::Expr& expr : rule.exprs)
+  for (const nft::Expr& expr : rule.exprs) {
+    if (const auto* forward = std::get_if<nft::Forward>(&expr)) {
+      const auto index = std::bit_cast<std::array<std::uint8_t, 4>>(index_of(forward->device));
+      const nft::Immediate target{NFT_REG_1, nft::value_of(index)};
+      nftnl_rule_add_expr(object.get(), ExprEncoder{}(target).release());
+    }
     nftnl_rule_add_expr(object.get(), std::visit(ExprEncoder{}, expr).release());
+  }
   // The largest expression holds the name of a set or chain, 256 bytes.
   const std::size_t room = small + 512 * rule.exprs.size();
   writer.add(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, room,
@@ -354,10 +424,11 @@ void add_rule(Writer& writer, const std::string& table, const std::string& chain
 }  // namespace
 
 std::uint8_t family_of(std::string_view key) {
-  return nft::table_name_of(key).bridge ? NFPROTO_BRIDGE : NFPROTO_INET;
+  constexpr std::array<std::uint8_t, 3> families{NFPROTO_INET, NFPROTO_BRIDGE, NFPROTO_NETDEV};
+  return families[static_cast<std::size_t>(nft::table_name_of(key).of)];
 }
 
-Batch encode_batch(const model::ReplaceTable& step) {
+Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of) {
   Writer writer(family_of(step.name));
   const std::string name = nft::table_name_of(step.name).name;
   writer.begin({fmt::format("replacing table '{}'", step.name), nf_tables_feature});
@@ -375,7 +446,7 @@ Batch encode_batch(const model::ReplaceTable& step) {
   }
   for (const nft::Chain& chain : step.table.chains) add_chain(writer, name, chain);
   for (const nft::Chain& chain : step.table.chains)
-    for (const nft::Rule& rule : chain.rules) add_rule(writer, name, chain.name, rule);
+    for (const nft::Rule& rule : chain.rules) add_rule(writer, name, chain.name, rule, index_of);
   return writer.end();
 }
 

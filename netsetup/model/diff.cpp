@@ -124,9 +124,20 @@ struct Planner {
     }
   }
 
-  void replace_tables() {
+  /// A table of family netdev needs its link, and before Linux 6.16 loses its chain with it.
+  [[nodiscard]] bool is_on_new_link(const nft::Table& table) const {
+    const std::string device = nft::device_of(table);
+    return !device.empty() && std::ranges::any_of(plan, [&](const Step& step) {
+      const auto* create = std::get_if<CreateLink>(&step);
+      return create != nullptr && create->name == device;
+    });
+  }
+
+  enum class Of : std::uint8_t { packets, frames };
+
+  void replace_tables(Of what) {
     for (const auto& [name, table] : wanted.tables) {
-      if (!table) continue;
+      if (!table || nft::device_of(*table).empty() != (what == Of::packets)) continue;
       const auto found = now.tables.find(name);
       const bool present = found != now.tables.end() && found->second;
       if (present) {
@@ -134,7 +145,7 @@ struct Planner {
           throw_taken(fmt::format("nftables table {}", nft::table_name_of(name).family()),
                       nft::table_name_of(name).name, "comment", found->second->comment);
         }
-        if (found->second == table) continue;
+        if (found->second == table && !is_on_new_link(*table)) continue;
       }
       emit(ReplaceTable{name, *table, !present});
     }
@@ -353,8 +364,9 @@ Plan diff(const NetState& observed, const NetState& wanted, const Ownership& own
   Planner planner{observed, wanted, ownership, {}};
   planner.delete_filters();
   planner.delete_links();
-  planner.replace_tables();
+  planner.replace_tables(Planner::Of::packets);
   planner.create_links();
+  planner.replace_tables(Planner::Of::frames);  // before the links are up: nothing of a guest passes by
   planner.delete_routes();
   planner.delete_addresses();
   planner.rename_links(false);

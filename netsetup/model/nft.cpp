@@ -12,9 +12,17 @@
 namespace podnic::model::nft {
 namespace {
 
-std::string_view hook_name(std::uint32_t number) {
+std::string_view hook_name(const Hook& hook) {
+  const std::uint32_t number = hook.number;
+  if (!hook.device.empty()) return number == NF_NETDEV_INGRESS ? "ingress" : "egress";
   constexpr std::array<std::string_view, 5> names{"prerouting", "input", "forward", "output", "postrouting"};
   return number < names.size() ? names[number] : "unknown";
+}
+
+std::string hex(const Value& value) {
+  std::string text = "0x";
+  for (const std::uint8_t byte : value.view()) text += fmt::format("{:02x}", byte);
+  return text;
 }
 
 std::string element_text(DataType type, const Value& value) {
@@ -25,14 +33,9 @@ std::string element_text(DataType type, const Value& value) {
   if (type == DataType::proto_service) {
     return fmt::format("{} . {}", protocol_name(value.bytes[0]), port_at(4));
   }
+  if (type == DataType::nd_target) return hex(value);
   const auto address = IpAddress::from_bytes(value.view());
   return address ? address->to_string() : "?";
-}
-
-std::string hex(const Value& value) {
-  std::string text = "0x";
-  for (const std::uint8_t byte : value.view()) text += fmt::format("{:02x}", byte);
-  return text;
 }
 
 std::string type_text(const Set& set) {
@@ -42,8 +45,8 @@ std::string type_text(const Set& set) {
 }
 
 void render_set(std::string& out, const Set& set) {
-  fmt::format_to(std::back_inserter(out), "\t{} {} {{\n\t\ttype {}\n", set.data ? "map" : "set", set.name,
-                 type_text(set));
+  fmt::format_to(std::back_inserter(out), "\t{} {} {{\n\t\t{} {}\n", set.data ? "map" : "set", set.name,
+                 set.key == DataType::nd_target ? "typeof" : "type", type_text(set));
   if (capacity_of(set) != 0) fmt::format_to(std::back_inserter(out), "\t\tsize {}\n", capacity_of(set));
   if (set.interval) out += "\t\tflags interval\n";
   if (!set.elements.empty()) {
@@ -99,6 +102,10 @@ struct ExprText {
     return fmt::format("nat {} family {} address reg {} port reg {}",
                        e.type == NFT_NAT_DNAT ? "dnat" : "snat", e.family, e.reg_address, e.reg_port);
   }
+  std::string operator()(const Forward& e) const { return fmt::format("fwd to \"{}\"", e.device); }
+  std::string operator()(const SetTcpOption& e) const {
+    return fmt::format("tcp option {} + {} = reg {}", e.kind, e.offset, e.sreg);
+  }
   std::string operator()(const Masquerade&) const { return "masquerade"; }
   std::string operator()(const Counter&) const { return "counter"; }
   std::string operator()(const Unknown& e) const { return e.name; }
@@ -110,6 +117,7 @@ std::uint32_t size_of(DataType type) {
   switch (type) {
     case DataType::ipv4_addr:
       return 4;
+    case DataType::nd_target:
     case DataType::ipv6_addr:
       return 16;
     case DataType::inet_service:
@@ -122,6 +130,8 @@ std::uint32_t size_of(DataType type) {
 
 std::string_view name_of(DataType type) {
   switch (type) {
+    case DataType::nd_target:
+      return "@th,64,128";
     case DataType::ipv4_addr:
       return "ipv4_addr";
     case DataType::ipv6_addr:
@@ -149,14 +159,30 @@ std::uint32_t capacity_of(const Set& set) {
   return set.interval ? 0 : static_cast<std::uint32_t>(2 * set.elements.size());
 }
 
+std::string_view TableName::family() const {
+  constexpr std::array<std::string_view, 3> names{"inet", "bridge", "netdev"};
+  return names[static_cast<std::size_t>(of)];
+}
+
 TableName table_name_of(std::string_view key) {
-  constexpr std::string_view bridge = "bridge ";
-  if (key.starts_with(bridge)) return {.bridge = true, .name = std::string(key.substr(bridge.size()))};
-  return {.bridge = false, .name = std::string(key)};
+  for (const TableFamily family : {TableFamily::bridge, TableFamily::netdev}) {
+    TableName name{.of = family, .name = {}};
+    if (!key.starts_with(name.family()) || key.substr(name.family().size(), 1) != " ") continue;
+    name.name = key.substr(name.family().size() + 1);
+    return name;
+  }
+  return {.of = TableFamily::inet, .name = std::string(key)};
 }
 
 std::string key_of(const TableName& name) {
-  return name.bridge ? "bridge " + name.name : name.name;
+  return name.of == TableFamily::inet ? name.name : fmt::format("{} {}", name.family(), name.name);
+}
+
+std::string device_of(const Table& table) {
+  for (const Chain& chain : table.chains) {
+    if (chain.hook && !chain.hook->device.empty()) return chain.hook->device;
+  }
+  return {};
 }
 
 std::string render(std::string_view key, const Table& table) {
@@ -177,7 +203,8 @@ std::string to_string(const Rule& rule) {
 
 std::string to_string(const std::optional<Hook>& hook) {
   if (!hook) return "no hook";
-  return fmt::format("type {} hook {} priority {}; policy {};", hook->type, hook_name(hook->number),
+  const std::string device = hook->device.empty() ? "" : fmt::format(" device \"{}\"", hook->device);
+  return fmt::format("type {} hook {}{} priority {}; policy {};", hook->type, hook_name(*hook), device,
                      hook->priority, hook->drop_policy ? "drop" : "accept");
 }
 

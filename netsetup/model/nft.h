@@ -93,6 +93,18 @@ struct Nat {
   std::uint32_t reg_port = 0;  ///< 0: ports stay
   friend bool operator==(const Nat&, const Nat&) = default;
 };
+/// To another link, past this one's stack.
+struct Forward {
+  std::string device;  ///< empty: one that has gone
+  friend bool operator==(const Forward&, const Forward&) = default;
+};
+/// Two bytes of a TCP option, where the packet has it.
+struct SetTcpOption {
+  std::uint32_t kind = 0;
+  std::uint32_t offset = 0;  ///< bytes, from the option's kind on
+  std::uint32_t sreg = 0;
+  friend bool operator==(const SetTcpOption&, const SetTcpOption&) = default;
+};
 struct Masquerade {
   friend bool operator==(const Masquerade&, const Masquerade&) = default;
 };
@@ -106,8 +118,8 @@ struct Unknown {
   friend bool operator==(const Unknown&, const Unknown&) = default;
 };
 
-using Expr = std::variant<Meta, Payload, Cmp, Bitwise, Ct, Lookup, Immediate, Verdict, Nat, Masquerade,
-                          Counter, Unknown>;
+using Expr = std::variant<Meta, Payload, Cmp, Bitwise, Ct, Lookup, Immediate, Verdict, Nat, Forward,
+                          SetTcpOption, Masquerade, Counter, Unknown>;
 
 // --- tables
 // -----------------------------------------------------------------------------------------------------
@@ -121,9 +133,10 @@ struct Rule {
 /// Where a base chain hangs.
 struct Hook {
   std::string type;          ///< "nat" or "filter"
-  std::uint32_t number = 0;  ///< NF_INET_*
+  std::uint32_t number = 0;  ///< NF_INET_*, NF_BR_*, NF_NETDEV_*
   std::int32_t priority = 0;
   bool drop_policy = false;
+  std::string device;  ///< of family netdev: whose frames
   friend bool operator==(const Hook&, const Hook&) = default;
 };
 
@@ -136,6 +149,9 @@ struct Chain {
 
 /// nft's own numbers for the types of keys and data (the kernel only stores them for nft to read).
 enum class DataType : std::uint32_t {
+  /// The target address of neighbour discovery, as sixteen bytes from the eighth of the transport header on:
+  /// nft 1.0.6 has no name for it, so that it is a number.
+  nd_target = 4,
   ipv4_addr = 7,
   ipv6_addr = 8,
   inet_service = 13,
@@ -168,12 +184,14 @@ struct Set {
 /// which are trees, and empty ones.
 std::uint32_t capacity_of(const Set& set);
 
-/// The name of a table as a NetState has it: alone it is one of family inet, "bridge NAME" is one of family
-/// bridge.
+enum class TableFamily : std::uint8_t { inet, bridge, netdev };
+
+/// The name of a table as a NetState has it: alone it is one of family inet, "bridge NAME" and "netdev NAME"
+/// are of those.
 struct TableName {
-  bool bridge = false;
+  TableFamily of = TableFamily::inet;
   std::string name;
-  [[nodiscard]] std::string_view family() const { return bridge ? "bridge" : "inet"; }
+  [[nodiscard]] std::string_view family() const;
 };
 TableName table_name_of(std::string_view key);
 std::string key_of(const TableName& name);
@@ -184,6 +202,9 @@ struct Table {
   std::vector<Chain> chains;  ///< by name
   friend bool operator==(const Table&, const Table&) = default;
 };
+
+/// The link that a table of family netdev hangs on; empty: none.
+std::string device_of(const Table& table);
 
 /// The table as `nft -f` reads it, without "add" or "delete" around it.
 std::string render(std::string_view key, const Table& table);
@@ -218,8 +239,10 @@ Fragment daddr(const IpAddress& address);
 /// The prefix length must be whole bytes.
 Fragment saddr_within(const IpPrefix& prefix);
 Fragment daddr_within(const IpPrefix& prefix);
+Fragment saddr_in(Family family, std::string_view set);
 Fragment daddr_in(Family family, std::string_view set);
 Fragment dport(std::uint8_t protocol, std::uint16_t port);  ///< matches the protocol too
+Fragment sport(std::uint8_t protocol, std::uint16_t port);
 /// Of family bridge, where nothing else says which protocol a frame carries.
 Fragment source_port_is(Family family, std::uint8_t protocol, std::uint16_t port);
 Fragment destination_port_is(Family family, std::uint8_t protocol, std::uint16_t port);
@@ -240,5 +263,8 @@ Fragment dnat(const IpAddress& to);
 /// dnat.
 Fragment dnat_mapped(const IpAddress& to, std::uint8_t protocol, std::string_view map);
 Fragment masquerade();
+/// Where its maximum segment size is larger (nft_exthdr_tcp_set_eval() never makes it larger).
+Fragment set_maximum_segment(std::uint16_t bytes);
+Fragment begins_connection();  ///< TCP's SYN, and the SYN that answers it
 
 }  // namespace podnic::model::nft

@@ -98,6 +98,13 @@ Fragment address_within(const IpPrefix& prefix, bool source) {
                   ip_keyword(prefix.family()) + (source ? " saddr " : " daddr ") + prefix.to_string()};
 }
 
+Fragment address_in(Family family, bool source, std::string_view set) {
+  return silently(family_is(family)) +
+         Fragment{{address_field(family, source, family == Family::v4 ? 4 : 16),
+                   Lookup{std::string(set), reg1, 0, false}},
+                  ip_keyword(family) + (source ? " saddr @" : " daddr @") + std::string(set)};
+}
+
 Fragment verdict(std::int32_t code, std::string_view chain, std::string text) {
   return {{Verdict{code, std::string(chain)}}, std::move(text)};
 }
@@ -217,10 +224,12 @@ Fragment daddr_within(const IpPrefix& prefix) {
   return address_within(prefix, false);
 }
 
+Fragment saddr_in(Family family, std::string_view set) {
+  return address_in(family, true, set);
+}
+
 Fragment daddr_in(Family family, std::string_view set) {
-  return silently(family_is(family)) + Fragment{{address_field(family, false, family == Family::v4 ? 4 : 16),
-                                                 Lookup{std::string(set), reg1, 0, false}},
-                                                ip_keyword(family) + " daddr @" + std::string(set)};
+  return address_in(family, false, set);
 }
 
 Fragment dport(std::uint8_t protocol, std::uint16_t port) {
@@ -228,6 +237,13 @@ Fragment dport(std::uint8_t protocol, std::uint16_t port) {
          Fragment{{Payload{NFT_PAYLOAD_TRANSPORT_HEADER, destination_port, 2, reg1},
                    Cmp{NFT_CMP_EQ, reg1, value_of_port(port)}},
                   std::string(protocol_name(protocol)) + " dport " + std::to_string(port)};
+}
+
+Fragment sport(std::uint8_t protocol, std::uint16_t port) {
+  return silently(protocol_is(protocol)) +
+         Fragment{{Payload{NFT_PAYLOAD_TRANSPORT_HEADER, source_port, 2, reg1},
+                   Cmp{NFT_CMP_EQ, reg1, value_of_port(port)}},
+                  std::string(protocol_name(protocol)) + " sport " + std::to_string(port)};
 }
 
 Fragment is_arp() {
@@ -308,6 +324,23 @@ Fragment dnat_mapped(const IpAddress& to, std::uint8_t protocol, std::string_vie
        Lookup{std::string(map), reg2, reg2, false}, Nat{NFT_NAT_DNAT, nf_family(to.family()), reg1, reg2}},
       "dnat " + ip_keyword(to.family()) + " to " + address + ":" + std::string(protocol_name(protocol)) +
           " dport map @" + std::string(map)};
+}
+
+Fragment begins_connection() {
+  // RFC 9293 section 3.1: the flags are the fourteenth byte, SYN is its second bit.
+  constexpr std::uint32_t flags = 13;
+  constexpr std::uint8_t syn = 2;
+  return silently(protocol_is(IPPROTO_TCP)) + Fragment{{Payload{NFT_PAYLOAD_TRANSPORT_HEADER, flags, 1, reg1},
+                                                        Bitwise{reg1, reg1, byte_value(syn), byte_value(0)},
+                                                        Cmp{NFT_CMP_EQ, reg1, byte_value(syn)}},
+                                                       "tcp flags & syn == syn"};
+}
+
+Fragment set_maximum_segment(std::uint16_t bytes) {
+  // RFC 9293 section 3.7.1: kind 2, length 4, then the size.
+  constexpr std::uint32_t maximum_segment_size = 2;
+  return {{Immediate{reg1, value_of_port(bytes)}, SetTcpOption{maximum_segment_size, 2, reg1}},
+          "tcp option maxseg size set " + std::to_string(bytes)};
 }
 
 Fragment masquerade() {

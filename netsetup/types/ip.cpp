@@ -140,4 +140,11 @@ IpAddress IpPrefix::host(std::uint32_t index) const {
   return make_address(std::span(bytes).first(size));
 }
 
+IpAddress slaac_address(const IpPrefix& prefix, const MacAddress& mac) {
+  std::array<std::uint8_t, 16> bytes{};
+  std::ranges::copy(prefix.network().bytes().first(8), bytes.begin());
+  std::ranges::copy(IpAddress::link_local_of(mac).bytes().last(8), bytes.begin() + 8);
+  return IpAddress::v6(bytes);
+}
+
 }  // namespace podnic

@@ -82,4 +82,8 @@ struct IpPrefix {
   friend auto operator<=>(const IpPrefix&, const IpPrefix&) = default;
 };
 
+/// What a station of that MAC makes itself in an IPv6 prefix of 64 bits: RFC 4862 section 5.5.3 with the
+/// interface identifier of RFC 4291 appendix A, the one of link-local addresses.
+IpAddress slaac_address(const IpPrefix& prefix, const MacAddress& mac);
+
 }  // namespace podnic

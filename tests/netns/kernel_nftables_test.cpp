@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "bindings/guard.h"
 #include "netsetup/kernel/kernel.h"
 #include "netsetup/types/error.h"
 #include "tests/support/netns_fixture.h"
@@ -62,7 +63,9 @@ nft::Table sample() {
                  nft::rule({nft::dport_in(IPPROTO_SCTP, "plain"), nft::dnat(guest6)}),
                  nft::rule({nft::protocol_is(IPPROTO_TCP), nft::dnat_mapped(guest4, IPPROTO_TCP, "map_tcp")}),
                  nft::rule({nft::protocol_is(IPPROTO_UDP), nft::dnat_mapped(guest6, IPPROTO_UDP, "map_udp")}),
-                 nft::rule({nft::is_not_dnated(), nft::drop()})}},
+                 nft::rule({nft::is_not_dnated(), nft::drop()}),
+                 nft::rule({nft::begins_connection(), nft::set_maximum_segment(1360)}),
+                 nft::rule({nft::saddr_in(Family::v4, "pod4"), nft::drop()})}},
       {.name = "postrouting",
        .hook = nft::Hook{"nat", NF_INET_POST_ROUTING, 100, false},
        .rules = {nft::rule({nft::oifname("eth0"), nft::saddr(guest4), nft::masquerade()}),
@@ -121,6 +124,47 @@ TEST_F(KernelNftables, NftPrintsWhatTheModelRenders) {
   EXPECT_EQ(
       Kernel(other.netns()).observe({.sysctls = {}, .tables = {"podnic-eth0"}}).tables.at("podnic-eth0"),
       sample());
+}
+
+/// The guard's table is one of everything that podnic writes of frames: each rule is what nft makes of its
+/// words.
+TEST_F(KernelNftables, TablesOfFramesAreWhatNftMakesOfTheirText) {
+  const std::string links =
+      "ip tuntap add dev tap-eth0 mode tap && ip link add eth0 type veth peer name veth0 && ip link set "
+      "tap-eth0 up";
+  dhcp::Leases leases;
+  leases.v4.emplace().server = IpAddress::v4(169, 254, 75, 1);
+  leases.v6.emplace();
+  leases.router.emplace();
+  bindings::Guard guard{
+      .comment = "podnic:sample",
+      .tap = "tap-eth0",
+      .mac = *MacAddress::parse("0a:58:0a:f4:01:05"),
+      .addresses = {*IpPrefix::parse("10.244.1.5"), *IpPrefix::parse("192.0.2.0/24"),
+                    *IpPrefix::parse("fd00:10:244:1::5")},
+      .others = {*IpAddress::parse("fe80::1")},
+      .passes_bridge_group = true,
+      .onward = bindings::Onward{.link = "eth0", .leases = leases, .station = *IpAddress::parse("fe80::2")}};
+  const std::string key = bindings::guard_key("eth0");
+  for (const bool redirects : {true, false}) {
+    if (!redirects) guard.onward.reset();
+    const nft::Table table = bindings::table_of(guard);
+    const TestNetns one;
+    const TestNetns other;
+    one.must(links);
+    other.must("ip link add made-first type veth peer name x && " + links);  // other indexes
+    Kernel(one.netns()).apply(ReplaceTable{key, table});
+    EXPECT_EQ(Kernel(one.netns()).observe({.sysctls = {}, .tables = {key}}).tables.at(key), table);
+    other.must("nft -f - <<'END'\n" + nft::render(key, table) + "END");
+    EXPECT_EQ(Kernel(other.netns()).observe({.sysctls = {}, .tables = {key}}).tables.at(key), table);
+    EXPECT_EQ(other.must("nft -s list table netdev podnic-eth0"),
+              one.must("nft -s list table netdev podnic-eth0"));
+    EXPECT_THAT(Kernel(one.netns()).tables_of("podnic:sample"), ElementsAre(key));
+    EXPECT_EQ(Kernel(one.netns()).counts_of(key).at("refuse_mac"), Count{});
+  }
+  EXPECT_TRUE(kernel.counts_of(key).empty());
+  const Error error = test::error_of([&] { kernel.apply(ReplaceTable{key, bindings::table_of(guard)}); });
+  EXPECT_THAT(error.what(), HasSubstr("tap-eth0")) << "there is no such link";
 }
 
 TEST_F(KernelNftables, ReplacesWhateverWasThere) {

@@ -187,6 +187,9 @@ inline bindings::Request random_request(Random& random, const PodSpec& pod,
     request.mac = MacAddress{{0x52, 0x54, 0, 0, 1, static_cast<std::uint8_t>(random.below(256))}};
   const bool v6 = std::ranges::any_of(pod.addresses, &IpAddress::is_v6, &IpPrefix::address);
   if (random.chance(30)) request.mtu = random.between(v6 ? 1280 : 576, pod.mtu);
+  request.guard = !random.chance(25);
+  if (request.guard && binding != "masquerade" && random.chance(40))
+    request.allowed = {*IpPrefix::parse("192.0.2.0/24"), *IpPrefix::parse("2001:db8:1::/48")};
   request.service.dhcp4 = !random.chance(10);
   request.service.dhcp6 = !random.chance(10);
   request.service.router = request.service.slaac || !random.chance(10);

@@ -13,6 +13,7 @@
 #include <random>
 #include <sstream>
 
+#include "bindings/guard.h"
 #include "netsetup/kernel/nftables.h"
 
 namespace podnic::kernel::nftables {
@@ -48,7 +49,8 @@ nft::Table sample() {
       {.name = "inbound",
        .rules = {nft::rule({nft::dport_in(IPPROTO_TCP, "ports"), nft::counter(), nft::dnat(guest4)}),
                  nft::rule({nft::protocol_is(IPPROTO_TCP), nft::dnat_mapped(guest4, IPPROTO_TCP, "map_tcp")}),
-                 nft::rule({nft::is_not_dnated(), nft::drop()})}},
+                 nft::rule({nft::is_not_dnated(), nft::drop()}),
+                 nft::rule({nft::begins_connection(), nft::set_maximum_segment(1360)})}},
       {.name = "postrouting",
        .hook = nft::Hook{"nat", NF_INET_POST_ROUTING, 100, false},
        .rules = {nft::rule({nft::oifname("eth0"), nft::saddr(guest4), nft::masquerade()}),
@@ -97,15 +99,53 @@ std::string dump(const Batch& batch) {
   return out.str();
 }
 
-TEST(NftablesBatch, GoldenBytes) {
-  const std::string found = dump(encode_batch(model::ReplaceTable{"podnic-eth0", sample()})) +
-                            dump(encode_batch(model::DeleteTable{"podnic-eth0"}));
-  const std::string path = PODNIC_SOURCE_DIR "/tests/data/nftables_batch.txt";
+/// The same of frames.
+nft::Table sample_of_frames() {
+  dhcp::Leases leases;
+  leases.v4.emplace().server = IpAddress::v4(169, 254, 75, 1);
+  leases.v6.emplace();
+  leases.router.emplace();
+  return bindings::table_of(
+      {.comment = "podnic:sample",
+       .tap = "tap-eth0",
+       .mac = *MacAddress::parse("0a:58:0a:f4:01:05"),
+       .addresses = {*IpPrefix::parse("10.244.1.5"), *IpPrefix::parse("fd00:10:244:1::5")},
+       .others = {*IpAddress::parse("fe80::1")},
+       .passes_bridge_group = true,
+       .onward =
+           bindings::Onward{.link = "eth0", .leases = leases, .station = *IpAddress::parse("fe80::2")}});
+}
+
+std::uint32_t index_of(const std::string& link) {
+  return link == "eth0" ? 17 : 0;
+}
+
+void expect_golden(const std::string& name, const std::string& found) {
+  const std::string path = PODNIC_SOURCE_DIR "/tests/data/" + name;
   // The bytes change with intent only: run once with PODNIC_UPDATE_GOLDEN=1, and look at the difference.
   if (std::getenv("PODNIC_UPDATE_GOLDEN") != nullptr) std::ofstream(path) << found;
   std::stringstream golden;
   golden << std::ifstream(path).rdbuf();
   EXPECT_EQ(found, golden.str());
+}
+
+TEST(NftablesBatch, GoldenBytes) {
+  expect_golden("nftables_batch.txt", dump(encode_batch(model::ReplaceTable{"podnic-eth0", sample()})) +
+                                          dump(encode_batch(model::DeleteTable{"podnic-eth0"})));
+  expect_golden("nftables_guard.txt",
+                dump(encode_batch(model::ReplaceTable{"netdev podnic-eth0", sample_of_frames()}, index_of)));
+}
+
+TEST(NftablesBatch, FramesReadBackAsTheSameTable) {
+  const std::string key = "netdev podnic-eth0";
+  const Batch batch = encode_batch(model::ReplaceTable{key, sample_of_frames()}, index_of);
+  TableReader reader(key, [](std::uint32_t index) { return index == 17 ? "eth0" : ""; });
+  for (const nlmsghdr* message : messages_of(batch)) reader.read(*message);
+  EXPECT_EQ(reader.table(), sample_of_frames());
+  // A link that has gone, or another that came in its place, is not the one that was meant.
+  TableReader later(key, [](std::uint32_t) { return ""; });
+  for (const nlmsghdr* message : messages_of(batch)) later.read(*message);
+  EXPECT_NE(later.table(), sample_of_frames());
 }
 
 TEST(NftablesBatch, ReadsBackAsTheSameTable) {

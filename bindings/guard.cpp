@@ -1,0 +1,244 @@
+#include "bindings/guard.h"
+
+#include <netinet/in.h>
+// netinet/in.h must come before the netfilter headers.
+#include <linux/if_ether.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+
+#include <algorithm>
+
+#include "bindings/address_set.h"
+#include "netsetup/model/nft_frames.h"
+#include "netsetup/types/interface_name.h"
+
+namespace podnic::bindings {
+namespace {
+
+using namespace model::nft;
+
+constexpr std::string_view refusal = "refuse_";
+
+// RFC 2131 section 4.1, RFC 8415 section 7.2.
+constexpr std::uint16_t dhcp4_server = 67;
+constexpr std::uint16_t dhcp4_client = 68;
+constexpr std::uint16_t dhcp6_server = 547;
+// RFC 2710 section 3, RFC 3810 section 5.2, RFC 4861 section 4.
+constexpr std::uint8_t multicast_report1 = 131;
+constexpr std::uint8_t multicast_done = 132;
+constexpr std::uint8_t router_solicitation = 133;
+constexpr std::uint8_t router_advertisement = 134;
+constexpr std::uint8_t neighbour_solicitation = 135;
+constexpr std::uint8_t neighbour_advertisement = 136;
+constexpr std::uint8_t redirect = 137;
+constexpr std::uint8_t multicast_report2 = 143;
+constexpr std::uint8_t source_link_address = 1;
+constexpr std::uint8_t target_link_address = 2;
+
+const IpPrefix link_local_net{IpAddress::v6({0xfe, 0x80}), 64};
+
+struct Builder {
+  const Guard& guard;
+  Table table{.comment = guard.comment, .sets = {}, .chains = {}};
+
+  [[nodiscard]] const Onward* onward() const { return guard.onward ? &*guard.onward : nullptr; }
+  [[nodiscard]] Fragment pass() const { return onward() != nullptr ? forward_to(onward()->link) : accept(); }
+  /// Of what an address service is asked for: it ends at the tap's own stack where there is one.
+  [[nodiscard]] Fragment ask(bool is_served) const {
+    return onward() != nullptr && is_served ? accept() : pass();
+  }
+  [[nodiscard]] bool serves4() const { return onward() != nullptr && onward()->leases.v4; }
+  [[nodiscard]] bool serves6() const { return onward() != nullptr && onward()->leases.v6; }
+  [[nodiscard]] bool advertises() const { return onward() != nullptr && onward()->leases.router; }
+
+  /// The chain that counts and drops for a reason.
+  Fragment refuse(std::string_view reason) {
+    const std::string name = std::string(refusal).append(reason);
+    if (std::ranges::find(table.chains, name, &Chain::name) == table.chains.end())
+      table.chains.push_back({.name = name, .rules = {rule({counter(), drop()})}});
+    return go_to(name);
+  }
+
+  void add_sets() {
+    std::vector<IpPrefix> own = guard.addresses;
+    own.push_back(link_local_net);
+    const auto elements6 = address_ranges(Family::v6, own, guard.others);
+    table.sets = {{.name = "addresses4",
+                   .key = DataType::ipv4_addr,
+                   .interval = true,
+                   .elements = address_ranges(Family::v4, own, guard.others)},
+                  {.name = "addresses6", .key = DataType::ipv6_addr, .interval = true, .elements = elements6},
+                  {.name = "targets6", .key = DataType::nd_target, .interval = true, .elements = elements6}};
+  }
+
+  void frames() {
+    Chain chain{.name = "frames",
+                .hook = Hook{"filter", NF_NETDEV_INGRESS, NF_IP_PRI_FILTER, true, guard.tap}};
+    chain.rules = {
+        rule({frame_from(guard.mac, ETH_P_IP), frame_saddr_in(Family::v4, "addresses4"), go_to("own_ipv4")}),
+        rule(
+            {frame_from(guard.mac, ETH_P_IPV6), frame_saddr_in(Family::v6, "addresses6"), go_to("own_ipv6")}),
+        rule({frame_not_from(guard.mac), refuse("mac")}),
+        rule({frame_type_is(ETH_P_IP), go_to("other_ipv4")}),
+        rule({frame_type_is(ETH_P_IPV6), go_to("other_ipv6")}),
+        rule({frame_type_is(ETH_P_ARP), go_to("arp_claims")}),
+        // What a hypervisor announces a migrated guest with.
+        rule({frame_type_is(ETH_P_RARP), arp_hardware_is(guard.mac), pass()}),
+        rule({frame_type_is(ETH_P_8021Q), refuse("vlan")}),
+        rule({frame_type_is(ETH_P_8021AD), refuse("vlan")})};
+    if (guard.passes_bridge_group) chain.rules.push_back(rule({frame_to_bridge_group(), pass()}));
+    chain.rules.push_back(rule({refuse("protocol")}));
+    table.chains.push_back(std::move(chain));
+  }
+
+  void own_ipv4() {
+    Chain chain{.name = "own_ipv4",
+                .rules = {rule({transport_is_not(IPPROTO_UDP), pass()}),
+                          rule({sport(IPPROTO_UDP, dhcp4_server), refuse("dhcp_server")})}};
+    if (serves4()) {
+      for (const IpAddress& server : {IpAddress::v4(255, 255, 255, 255), onward()->leases.v4->server})
+        chain.rules.push_back(rule({frame_daddr_is(server), dport(IPPROTO_UDP, dhcp4_server), accept()}));
+    }
+    chain.rules.push_back(rule({transport_is(IPPROTO_UDP), pass()}));
+    chain.rules.push_back(rule({refuse("malformed")}));
+    table.chains.push_back(std::move(chain));
+  }
+
+  void other_ipv4() {
+    const Fragment from_nobody = frame_saddr_is(IpAddress{});
+    table.chains.push_back(
+        {.name = "other_ipv4",
+         .rules = {rule({from_nobody, udp_ports_are(dhcp4_client, dhcp4_server), ask(serves4())}),
+                   // RFC 3376 section 4.2.13.
+                   rule({from_nobody, transport_is(IPPROTO_IGMP), pass()}), rule({refuse("ipv4")})}});
+  }
+
+  void arp_claims() {
+    Chain chain{.name = "arp_claims"};
+    if (serves4()) {
+      const Fragment for_server = also(arp_request_for(onward()->leases.v4->server));
+      chain.rules.push_back(rule({arp_claim(guard.mac, "addresses4"), for_server, accept()}));
+    }
+    chain.rules.push_back(rule({arp_claim(guard.mac, "addresses4"), pass()}));
+    chain.rules.push_back(rule({arp_probe(guard.mac, "addresses4"), pass()}));
+    chain.rules.push_back(rule({refuse("arp")}));
+    table.chains.push_back(std::move(chain));
+  }
+
+  void own_ipv6() {
+    Chain chain{.name = "own_ipv6",
+                .rules = {rule({sport(IPPROTO_UDP, dhcp6_server), refuse("dhcp_server")})}};
+    if (serves6()) {
+      const IpAddress servers = IpAddress::v6({0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2});
+      chain.rules.push_back(rule({frame_daddr_is(servers), dport(IPPROTO_UDP, dhcp6_server), accept()}));
+    }
+    chain.rules.push_back(rule({transport_is_not(IPPROTO_ICMPV6), pass()}));
+    chain.rules.push_back(rule({icmpv6_type_within(router_solicitation, redirect), go_to("neighbours")}));
+    chain.rules.push_back(rule({transport_is(IPPROTO_ICMPV6), pass()}));
+    chain.rules.push_back(rule({refuse("malformed")}));
+    table.chains.push_back(std::move(chain));
+  }
+
+  void other_ipv6() {
+    const Fragment target = neighbour_target_in("targets6");
+    table.chains.push_back(
+        {.name = "other_ipv6",
+         .rules = {rule({frame_saddr_is_not(IpAddress::v6({})), refuse("ipv6")}),
+                   rule({plain_icmpv6_type_is(neighbour_solicitation), target, pass()}),
+                   rule({plain_icmpv6_type_is(router_solicitation), ask(advertises())}),
+                   // RFC 3590 section 4.
+                   rule({icmpv6_type_within(multicast_report1, multicast_done), pass()}),
+                   rule({icmpv6_type_is(multicast_report2), pass()}), rule({refuse("ipv6")})}});
+  }
+
+  /// RFC 6980 forbids fragments here, and no system sends an extension header: with one a packet could hide
+  /// from whoever looks at it (RFC 7113).
+  void neighbours() {
+    const Fragment target = neighbour_target_in("targets6");
+    table.chains.push_back(
+        {.name = "neighbours",
+         .rules = {rule({has_extension_header(), refuse("neighbour")}),
+                   rule({plain_icmpv6_type_is(router_solicitation), ask(advertises())}),
+                   rule({plain_icmpv6_type_is(router_advertisement), refuse("router")}),
+                   rule({plain_icmpv6_type_is(redirect), refuse("router")}),
+                   rule({plain_icmpv6_type_is(neighbour_advertisement), target, go_to("neighbour_options")}),
+                   rule({plain_icmpv6_type_is(neighbour_solicitation), go_to("neighbour_options")}),
+                   rule({refuse("neighbour")})}});
+  }
+
+  void neighbour_options() {
+    Chain chain{.name = "neighbour_options"};
+    // The tap's own stack asks for the guest's MAC before it answers.
+    if (serves6() || advertises()) chain.rules.push_back(rule({frame_daddr_is(onward()->station), accept()}));
+    chain.rules.push_back(rule({has_no_neighbour_option(), pass()}));
+    for (const std::uint8_t kind : {source_link_address, target_link_address})
+      chain.rules.push_back(rule({has_only_neighbour_option(kind, guard.mac), pass()}));
+    chain.rules.push_back(rule({refuse("neighbour")}));
+    table.chains.push_back(std::move(chain));
+  }
+};
+
+IpPrefix whole(const IpAddress& address) {
+  return {address, static_cast<std::uint8_t>(address.bits())};
+}
+
+}  // namespace
+
+Table table_of(const Guard& guard) {
+  Builder builder{guard};
+  builder.add_sets();
+  builder.frames();
+  builder.own_ipv4();
+  builder.other_ipv4();
+  builder.arp_claims();
+  builder.own_ipv6();
+  builder.other_ipv6();
+  builder.neighbours();
+  builder.neighbour_options();
+  std::ranges::sort(builder.table.chains, {}, &Chain::name);
+  return std::move(builder.table);
+}
+
+Guard guard_of(const PodNetwork& network, const PodNic& nic, const Input& input, std::string tap,
+               const dhcp::Leases& leases) {
+  Guard guard{.comment = input.tag,
+              .tap = std::move(tap),
+              .mac = network.mac,
+              .addresses = {},
+              .others = {},
+              .onward = {}};
+  for (const IpPrefix& address : network.addresses) {
+    guard.addresses.push_back(whole(address.address));
+    // Where the network's own router advertises the prefix the guest makes itself an address of it.
+    if (address.family() == Family::v6 && address.length == 64)
+      guard.addresses.push_back(whole(slaac_address(address, network.mac)));
+  }
+  const std::vector<IpPrefix>& allowed = input.request.allowed;
+  guard.addresses.insert(guard.addresses.end(), allowed.begin(), allowed.end());
+  const auto add_router = [&](const std::optional<IpAddress>& address) {
+    if (address && address->is_link_local()) guard.others.push_back(*address);
+  };
+  for (const model::Route& route : nic.routes) {
+    add_router(route.gateway);
+    for (const model::NextHop& hop : route.hops) add_router(hop.gateway);
+  }
+  add_router(input.request.service.router6);
+  if (leases.router) add_router(leases.router->address);
+  return guard;
+}
+
+std::string table_name(const std::string& interface) {
+  constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  return interface.find_first_not_of(plain) == std::string::npos ? "podnic-" + interface
+                                                                 : hashed_interface_name("podnic-", interface);
+}
+
+std::string guard_key(const std::string& interface) {
+  return key_of({.of = TableFamily::netdev, .name = table_name(interface)});
+}
+
+std::string_view reason_of(std::string_view chain) {
+  return chain.starts_with(refusal) ? chain.substr(refusal.size()) : std::string_view();
+}
+
+}  // namespace podnic::bindings

@@ -1,0 +1,61 @@
+// The guard at a guest's tap: a guest says there only what is its own to say.
+//
+// An nftables table of family netdev on the tap's ingress, before bridge, stack or network see a frame:
+//
+//   frames       from the guest's MAC address, and an IP address of its own? Most frames go on from here
+//   own_ipv4/6   anything, but no answer of a DHCP server
+//   other_ipv4/6 what begins without an address: DHCP, multicast reports, the detection of duplicates
+//   arp_claims   ARP that says nothing of other stations, and probes for its own addresses
+//   neighbours   the same for IPv6; no Router Advertisement, no redirect
+//   refuse_...   one chain for each reason, which counts and drops
+//
+// The number of rules depends on the binding alone: addresses are elements of sets. What is accepted has been
+// understood: a packet that the kernel cannot parse matches no rule but the last.
+//
+// Every link-local address of IPv6 is the guest's own but those of the pod's routers and of podnic: systems
+// make theirs of their MAC address, of a secret (RFC 7217), or at random (RFC 8981), and nobody else knows
+// which.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bindings/binding.h"
+#include "bindings/pod_network.h"
+
+namespace podnic::bindings {
+
+/// Where the frames go that pass, when the tap's own bridge or stack is not the place.
+struct Onward {
+  std::string link;
+  dhcp::Leases leases;  ///< what asks for those is for the tap's own stack
+  IpAddress station;    ///< the tap's link-local address
+};
+
+struct Guard {
+  std::string comment;  ///< the ownership tag
+  std::string tap;
+  MacAddress mac;
+  std::vector<IpPrefix> addresses;   ///< the guest's own
+  std::vector<IpAddress> others;     ///< somebody else's, whatever prefix they are in
+  bool passes_bridge_group = false;  ///< LLDP and the like: the bridge knows which
+  std::optional<Onward> onward;
+};
+
+model::nft::Table table_of(const Guard& guard);
+
+/// Of a guest that has the pod's own addresses.
+Guard guard_of(const PodNetwork& network, const PodNic& nic, const Input& input, std::string tap,
+               const dhcp::Leases& leases);
+
+/// Of tables that are made for a pod NIC: "podnic-eth0". nft's text knows letters, digits, '.', '_', '/', '-'
+/// in names; another name is hashed, as a long one is.
+std::string table_name(const std::string& interface);
+/// The guard's, in a NetState.
+std::string guard_key(const std::string& interface);
+
+/// The reason that a chain of the guard drops for ("mac", "dhcp_server"); empty for another chain.
+std::string_view reason_of(std::string_view chain);
+
+}  // namespace podnic::bindings

@@ -1,0 +1,251 @@
+#include "netsetup/model/nft_frames.h"
+
+#include <fmt/format.h>
+#include <netinet/in.h>
+// netinet/in.h must come before the netfilter headers.
+#include <linux/if_arp.h>
+#include <linux/netfilter/nf_tables.h>
+#include <net/ethernet.h>
+
+#include <algorithm>
+#include <bit>
+#include <initializer_list>
+
+namespace podnic::model::nft {
+namespace {
+
+constexpr std::uint32_t reg1 = NFT_REG_1;
+constexpr std::uint32_t link_header = NFT_PAYLOAD_LL_HEADER;
+constexpr std::uint32_t network_header = NFT_PAYLOAD_NETWORK_HEADER;
+constexpr std::uint32_t transport_header = NFT_PAYLOAD_TRANSPORT_HEADER;
+
+// Offsets: IEEE 802.3; RFC 826; RFC 791 section 3.1, RFC 8200 section 3; RFC 4861 section 4.
+constexpr std::uint32_t frame_source = 6;
+constexpr std::uint32_t frame_type = 12;
+constexpr std::uint32_t arp_operation = 6;
+constexpr std::uint32_t arp_sender = 8;
+constexpr std::uint32_t arp_sender_address = 14;
+constexpr std::uint32_t arp_target_address = 24;
+constexpr std::uint32_t ip6_length = 4;
+constexpr std::uint32_t ip6_next_header = 6;
+constexpr std::uint32_t nd_target = 8;
+constexpr std::uint32_t nd_options = 24;
+
+Value bytes_of(std::initializer_list<std::uint8_t> bytes) {
+  return value_of(std::span(bytes.begin(), bytes.size()));
+}
+
+/// One value behind the other.
+Value joined(std::initializer_list<Value> values) {
+  Value all;
+  for (const Value& value : values) {
+    std::ranges::copy(value.view(), all.bytes.begin() + all.size);
+    all.size = static_cast<std::uint8_t>(all.size + value.size);
+  }
+  return all;
+}
+
+Value value_of_mac(const MacAddress& mac) {
+  return value_of(mac.bytes);
+}
+
+std::vector<Expr> operator+(std::vector<Expr> a, const std::vector<Expr>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+std::vector<Expr> compare(std::uint32_t base, std::uint32_t offset, const Value& value,
+                          std::uint32_t op = NFT_CMP_EQ) {
+  return {Payload{base, offset, value.size, reg1}, Cmp{op, reg1, value}};
+}
+
+std::vector<Expr> look_up(std::uint32_t base, std::uint32_t offset, std::uint32_t length,
+                          std::string_view set) {
+  return {Payload{base, offset, length, reg1}, Lookup{std::string(set), reg1, 0, false}};
+}
+
+/// What nft puts before words of the Ethernet header.
+std::vector<Expr> is_ethernet() {
+  const auto type = std::bit_cast<std::array<std::uint8_t, 2>>(std::uint16_t{ARPHRD_ETHER});
+  return {Meta{NFT_META_IIFTYPE, reg1}, Cmp{NFT_CMP_EQ, reg1, value_of(type)}};
+}
+
+/// And of a protocol's.
+std::vector<Expr> carries(std::uint16_t ethertype) {
+  return {Meta{NFT_META_PROTOCOL, reg1}, Cmp{NFT_CMP_EQ, reg1, value_of_port(ethertype)}};
+}
+
+std::vector<Expr> carries(Family family) {
+  return carries(family == Family::v4 ? std::uint16_t{ETHERTYPE_IP} : std::uint16_t{ETHERTYPE_IPV6});
+}
+
+std::vector<Expr> transport(std::uint8_t protocol, std::uint32_t op = NFT_CMP_EQ) {
+  return {Meta{NFT_META_L4PROTO, reg1}, Cmp{op, reg1, bytes_of({protocol})}};
+}
+
+std::string ip_word(Family family) {
+  return family == Family::v4 ? "ip" : "ip6";
+}
+
+std::string type_word(std::uint16_t ethertype) {
+  switch (ethertype) {
+    case ETHERTYPE_IP:
+      return "ip";
+    case ETHERTYPE_IPV6:
+      return "ip6";
+    case ETHERTYPE_ARP:
+      return "arp";
+    default:
+      return fmt::format("0x{:04x}", ethertype);
+  }
+}
+
+Fragment compare_address(const IpAddress& address, bool source, std::uint32_t op) {
+  const bool v4 = address.is_v4();
+  const std::uint32_t offset = v4 ? (source ? 12 : 16) : (source ? 8 : 24);
+  return {carries(address.family()) + compare(network_header, offset, value_of(address), op),
+          fmt::format("{} {} {}{}", ip_word(address.family()), source ? "saddr" : "daddr",
+                      op == NFT_CMP_NEQ ? "!= " : "", address.to_string())};
+}
+
+/// Hardware and protocol, and the lengths of their addresses.
+constexpr std::string_view arp_kind_text = "arp htype 1 arp ptype ip arp hlen 6 arp plen 4";
+const Value arp_types = bytes_of({0, ARPHRD_ETHER, 8, 0});
+const Value arp_lengths = bytes_of({6, 4});
+
+}  // namespace
+
+Fragment also(Fragment fragment) {
+  // Meta and Cmp of carries().
+  fragment.exprs.erase(fragment.exprs.begin(), fragment.exprs.begin() + 2);
+  return fragment;
+}
+
+Fragment frame_from(const MacAddress& mac, std::uint16_t ethertype) {
+  return {is_ethernet() +
+              compare(link_header, frame_source, joined({value_of_mac(mac), value_of_port(ethertype)})),
+          fmt::format("ether saddr {} ether type {}", mac.to_string(), type_word(ethertype))};
+}
+
+Fragment frame_not_from(const MacAddress& mac) {
+  return {is_ethernet() + compare(link_header, frame_source, value_of_mac(mac), NFT_CMP_NEQ),
+          "ether saddr != " + mac.to_string()};
+}
+
+Fragment frame_type_is(std::uint16_t ethertype) {
+  return {is_ethernet() + compare(link_header, frame_type, value_of_port(ethertype)),
+          "ether type " + type_word(ethertype)};
+}
+
+Fragment frame_to_bridge_group() {
+  const Value mask = bytes_of({0xff, 0xff, 0xff, 0xff, 0xff, 0xf0});
+  return {is_ethernet() + std::vector<Expr>{Payload{link_header, 0, 6, reg1},
+                                            Bitwise{reg1, reg1, mask, bytes_of({0, 0, 0, 0, 0, 0})},
+                                            Cmp{NFT_CMP_EQ, reg1, bytes_of({0x01, 0x80, 0xc2, 0, 0, 0})}},
+          "ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00"};
+}
+
+Fragment frame_saddr_in(Family family, std::string_view set) {
+  const bool v4 = family == Family::v4;
+  return {look_up(network_header, v4 ? 12 : 8, v4 ? 4 : 16, set),
+          fmt::format("{} saddr @{}", ip_word(family), set)};
+}
+
+Fragment frame_saddr_is(const IpAddress& address) {
+  return compare_address(address, true, NFT_CMP_EQ);
+}
+
+Fragment frame_saddr_is_not(const IpAddress& address) {
+  return compare_address(address, true, NFT_CMP_NEQ);
+}
+
+Fragment frame_daddr_is(const IpAddress& address) {
+  return compare_address(address, false, NFT_CMP_EQ);
+}
+
+Fragment transport_is(std::uint8_t protocol) {
+  return {transport(protocol), fmt::format("meta l4proto {}", protocol)};
+}
+
+Fragment transport_is_not(std::uint8_t protocol) {
+  return {transport(protocol, NFT_CMP_NEQ), fmt::format("meta l4proto != {}", protocol)};
+}
+
+Fragment udp_ports_are(std::uint16_t source, std::uint16_t destination) {
+  return {transport(IPPROTO_UDP) +
+              compare(transport_header, 0, joined({value_of_port(source), value_of_port(destination)})),
+          fmt::format("udp sport {} udp dport {}", source, destination)};
+}
+
+Fragment arp_claim(const MacAddress& mac, std::string_view set) {
+  return {carries(ETHERTYPE_ARP) + compare(network_header, 0, arp_types) +
+              compare(network_header, 4, arp_lengths) +
+              compare(network_header, arp_sender, value_of_mac(mac)) +
+              look_up(network_header, arp_sender_address, 4, set),
+          fmt::format("{} arp saddr ether {} arp saddr ip @{}", arp_kind_text, mac.to_string(), set)};
+}
+
+Fragment arp_probe(const MacAddress& mac, std::string_view set) {
+  // nft compares what stands side by side at once, from the lengths on.
+  const Value probe =
+      joined({arp_lengths, value_of_port(ARPOP_REQUEST), value_of_mac(mac), value_of(IpAddress{})});
+  return {carries(ETHERTYPE_ARP) + compare(network_header, 0, arp_types) + compare(network_header, 4, probe) +
+              look_up(network_header, arp_target_address, 4, set),
+          fmt::format("{} arp operation 1 arp saddr ether {} arp saddr ip 0.0.0.0 arp daddr ip @{}",
+                      arp_kind_text, mac.to_string(), set)};
+}
+
+Fragment arp_request_for(const IpAddress& address) {
+  return {carries(ETHERTYPE_ARP) + compare(network_header, arp_operation, value_of_port(ARPOP_REQUEST)) +
+              compare(network_header, arp_target_address, value_of(address)),
+          "arp operation 1 arp daddr ip " + address.to_string()};
+}
+
+Fragment arp_hardware_is(const MacAddress& mac) {
+  std::string digits;
+  for (const std::uint8_t byte : mac.bytes) digits += fmt::format("{:02x}", byte);
+  return {compare(network_header, arp_sender, value_of_mac(mac)), "@nh,64,48 0x" + digits};
+}
+
+Fragment icmpv6_type_within(std::uint8_t first, std::uint8_t last) {
+  return {transport(IPPROTO_ICMPV6) + std::vector<Expr>{Payload{transport_header, 0, 1, reg1},
+                                                        Cmp{NFT_CMP_GTE, reg1, bytes_of({first})},
+                                                        Cmp{NFT_CMP_LTE, reg1, bytes_of({last})}},
+          fmt::format("meta l4proto {} icmpv6 type {}-{}", int{IPPROTO_ICMPV6}, first, last)};
+}
+
+Fragment has_extension_header() {
+  return {
+      carries(Family::v6) + compare(network_header, ip6_next_header, bytes_of({IPPROTO_ICMPV6}), NFT_CMP_NEQ),
+      fmt::format("ip6 nexthdr != {}", int{IPPROTO_ICMPV6})};
+}
+
+Fragment plain_icmpv6_type_is(std::uint8_t type) {
+  return {carries(Family::v6) + compare(network_header, ip6_next_header, bytes_of({IPPROTO_ICMPV6})) +
+              compare(transport_header, 0, bytes_of({type})),
+          fmt::format("ip6 nexthdr {} icmpv6 type {}", int{IPPROTO_ICMPV6}, type)};
+}
+
+Fragment neighbour_target_in(std::string_view set) {
+  return {look_up(transport_header, nd_target, 16, set), fmt::format("@th,64,128 @{}", set)};
+}
+
+Fragment has_no_neighbour_option() {
+  return {carries(Family::v6) + compare(network_header, ip6_length, value_of_port(nd_options)),
+          fmt::format("ip6 length {}", nd_options)};
+}
+
+Fragment has_only_neighbour_option(std::uint8_t kind, const MacAddress& mac) {
+  const Value option = joined({bytes_of({kind, 1}), value_of_mac(mac)});
+  std::string digits;
+  for (const std::uint8_t byte : option.view()) digits += fmt::format("{:02x}", byte);
+  return {carries(Family::v6) + compare(network_header, ip6_length, value_of_port(nd_options + 8)) +
+              compare(transport_header, nd_options, option),
+          fmt::format("ip6 length {} @th,192,64 0x{}", nd_options + 8, digits)};
+}
+
+Fragment forward_to(std::string_view device) {
+  return {{Forward{std::string(device)}}, fmt::format("fwd to \"{}\"", device)};
+}
+
+}  // namespace podnic::model::nft
