@@ -101,6 +101,7 @@ Design design(const Input& input) {
     guard.others.push_back(server.address6);
     guard.onward = {.link = nic.name, .leases = design.leases, .station = server.address6};
     design.desired.tables[guard_key(nic.name)] = table_of(guard);
+    design.desired.ingress[tap] = std::nullopt;
   } else {
     design.desired.ingress[tap] = tap_filters(nic.name, input.tag, design.leases, server.address6);
   }

@@ -53,16 +53,17 @@ def attach_by_hand(podnic, folder, request):
     return pod, peer, guest, plan["result"]["guest"]
 
 
-def masquerade(podnic, folder, topology, ports):
+def masquerade(podnic, folder, topology, ports, guard=True):
     # Every second port, and those that the measurements use.
     listed = [f"{1 + 2 * i}/tcp" for i in range(ports)] + (["5201/udp", "5201/tcp", "7000/tcp"] if ports else [])
-    pod, peer, guest, _nic = attach_by_hand(podnic, folder, {"ports": listed, "topology": topology})
-    guest.run(f"ip address add {GUEST4}/24 dev eth0; ip link set eth0 up; ip route add default via {GATEWAY4}")
+    request = {"ports": listed, "topology": topology, "guard": guard}
+    pod, peer, guest, nic = attach_by_hand(podnic, folder, request)
+    guest.run(f"ip link set eth0 address {nic['mac']}; ip address add {GUEST4}/24 dev eth0; ip link set eth0 up; ip route add default via {GATEWAY4}")
     return Path(peer, guest, POD4, PEER4, [pod])
 
 
-def own_address(podnic, folder, binding):
-    pod, peer, guest, nic = attach_by_hand(podnic, folder, {"binding": binding})
+def own_address(podnic, folder, binding, guard=True):
+    pod, peer, guest, nic = attach_by_hand(podnic, folder, {"binding": binding, "guard": guard})
     guest.run(f"ip link set eth0 address {nic['mac']} up; ip address add {POD4}/24 dev eth0; "
               f"ip route add default via {PEER4}")
     return Path(peer, guest, POD4, PEER4, [pod])
@@ -92,8 +93,11 @@ def measure(path, netload):
     results = {}
     results["TCP in"] = iperf(path.peer, path.guest, path.guest_address)["sum_received"]["bits_per_second"]
     results["TCP out"] = iperf(path.guest, path.peer, path.peer_address)["sum_received"]["bits_per_second"]
-    udp = iperf(path.peer, path.guest, path.guest_address, "-u", "-b", "0", "-l", "64")["sum"]
-    results["UDP 64 B"] = (udp["packets"] - udp["lost_packets"]) / udp["seconds"]
+    small = ["-u", "-b", "0", "-l", "64"]
+    for name, direction in (("UDP 64 B", (path.peer, path.guest, path.guest_address)),
+                            ("UDP out", (path.guest, path.peer, path.peer_address))):
+        udp = iperf(*direction, *small)["sum"]
+        results[name] = (udp["packets"] - udp["lost_packets"]) / udp["seconds"]
     server = path.guest.start([netload, "serve", "7000"])
     try:
         wait_for_listener(path.guest, server, 7000)
@@ -120,6 +124,9 @@ def main():
                 paths[f"{topology}, {ports} ports"] = masquerade(podnic, folder, topology, ports)
         for binding in ("bridge", "tc"):
             paths[f"binding {binding}"] = own_address(podnic, folder, binding)
+        paths["tap, no guard"] = masquerade(podnic, folder, "tap", 0, guard=False)
+        for binding in ("bridge", "tc"):
+            paths[f"binding {binding}, no guard"] = own_address(podnic, folder, binding, guard=False)
         taken = {name: [] for name in paths}
         for _ in range(rounds):  # interleaved: the machine's speed drifts
             for name, path in paths.items():

@@ -32,7 +32,7 @@ def floor_files(folder, podnic, place, ports):
             elif command.startswith("nft -f"):
                 nft_lines += command.splitlines()[1:-1]
     files = {"up.ip": ip_lines, "up.nft": nft_lines, "down.ip": ["link delete dev tap-eth0"],
-             "down.nft": ["delete table inet podnic-eth0"]}
+             "down.nft": ["delete table inet podnic-eth0", "delete table netdev podnic-eth0"]}
     for name, lines in files.items():
         with open(os.path.join(folder, name), "w") as file:
             file.write("\n".join(lines) + "\n")

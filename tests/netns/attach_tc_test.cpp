@@ -92,7 +92,9 @@ TEST_F(AttachTc, WithoutItsRecordTheCookieSaysWhatIsOurs) {
 
 TEST_F(AttachTc, EveryFilterThatIsMissingOrEditedIsADriftThatAttachMends) {
   const SpecPod pod;
-  attach(request(), place_of(pod));
+  Request unguarded = request();
+  unguarded.guard = false;
+  attach(unguarded, place_of(pod));
   for (const char* damage :
        {"tc filter delete dev eth0 ingress pref 60000 protocol all", "tc qdisc delete dev eth0 clsact",
         "tc filter delete dev tap-eth0 ingress pref 41 protocol ip",
@@ -101,9 +103,22 @@ TEST_F(AttachTc, EveryFilterThatIsMissingOrEditedIsADriftThatAttachMends) {
     SCOPED_TRACE(damage);
     pod.pod.must(damage);
     EXPECT_EQ(check({}, place_of(pod)).size(), 1U);
-    EXPECT_FALSE(attach(request(), place_of(pod)).steps.empty());
+    EXPECT_FALSE(attach(unguarded, place_of(pod)).steps.empty());
     EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
   }
+}
+
+/// One would take frames past the guard, which comes behind it.
+TEST_F(AttachTc, WithTheGuardAFilterOnTheTapIsADrift) {
+  const SpecPod pod;
+  attach(request(), place_of(pod));
+  pod.pod.must(
+      "tc qdisc add dev tap-eth0 clsact && tc filter add dev tap-eth0 ingress pref 5 protocol ip u32 match "
+      "u32 0 0 flowid :1");
+  EXPECT_EQ(check({}, place_of(pod)).size(), 1U);
+  attach(request(), place_of(pod));
+  EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
+  EXPECT_EQ(pod.pod.must("tc filter show dev tap-eth0 ingress"), "");
 }
 
 TEST_F(AttachTc, TwoNicsOfOnePodAreApart) {

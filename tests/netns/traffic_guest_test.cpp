@@ -14,6 +14,47 @@ class Outbound : public Traffic {
     for (const char* key : {"bridge-nf-call-iptables", "bridge-nf-call-ip6tables"})
       pod().must(std::string("! test -d /proc/sys/net/bridge || echo 1 > /proc/sys/net/bridge/") + key);
   }
+
+  void speaks_as_itself() {
+    wire({});
+    UniqueFd socket;
+    pod().netns().run(
+        [&] { socket.reset(::socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP)); });
+    ASSERT_TRUE(socket.valid());
+    std::string heard;
+    const auto hears = [&](const std::string& text) {
+      return wait_until([&] {
+        std::array<char, 2048> packet{};
+        const ssize_t got = ::recv(socket.get(), packet.data(), packet.size(), 0);
+        if (got > 28) heard += std::string(packet.data() + 28, static_cast<std::size_t>(got) - 28) + " ";
+        return heard.find(text) != std::string::npos;
+      });
+    };
+    const auto send = [&](const char* source, const char* destination, const char* text) {
+      const Bytes udp = udp_packet(ip(source), 9, ip(destination), 5000, text);
+      send_frame(guest->netns, "eth0",
+                 frame(record.guest.mac, mac("02:00:00:00:00:00"), ETHERTYPE_IP,
+                       ip_packet(ip(source), ip(destination), IPPROTO_UDP, udp)));
+    };
+    const auto attempts = [&] {
+      send("10.0.2.2", "127.0.0.1", "to-loopback");
+      send("10.0.2.2", "127.1.2.3", "to-another");
+      send("127.0.0.1", "10.0.2.1", "from-loopback");
+      send("127.0.0.1", "127.0.0.1", "from-and-to");
+      send("10.244.1.1", "10.0.2.1", "from-a-peer");
+      send("10.244.1.5", "10.0.2.1", "from-the-pod");
+      send("10.0.2.3", "10.0.2.1", "from-a-neighbour");
+      send("0.0.0.0", "10.0.2.1", "from-nobody");
+    };
+    attempts();
+    send("10.0.2.2", "10.0.2.1", "harmless");
+    EXPECT_TRUE(hears("harmless"));
+    EXPECT_EQ(heard, "harmless ");
+    // It is the guard chain that holds them back.
+    pod().must("nft flush chain inet podnic-eth0 guard");
+    attempts();
+    EXPECT_TRUE(hears("to-loopback")) << heard;
+  }
 };
 
 TEST_P(Outbound, TheGuestIsSeenAsThePod) {
@@ -131,44 +172,13 @@ TEST_P(Outbound, TheGuestReachesThePodsOwnServersAtTheGateway) {
 /// route_localnet lets the pod reach the guest from 127.0.0.1; it must not let the guest be, or reach,
 /// 127.0.0.1. Nor must it speak as anybody else: the pod's servers may trust a peer's address.
 TEST_P(Outbound, TheGuestSpeaksAsItselfAndNotToThePodsLoopback) {
-  wire({});
-  UniqueFd socket;
-  pod().netns().run(
-      [&] { socket.reset(::socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP)); });
-  ASSERT_TRUE(socket.valid());
-  std::string heard;
-  const auto hears = [&](const std::string& text) {
-    return wait_until([&] {
-      std::array<char, 2048> packet{};
-      const ssize_t got = ::recv(socket.get(), packet.data(), packet.size(), 0);
-      if (got > 28) heard += std::string(packet.data() + 28, static_cast<std::size_t>(got) - 28) + " ";
-      return heard.find(text) != std::string::npos;
-    });
-  };
-  const auto send = [&](const char* source, const char* destination, const char* text) {
-    const Bytes udp = udp_packet(ip(source), 9, ip(destination), 5000, text);
-    send_frame(guest->netns, "eth0",
-               frame(record.guest.mac, mac("02:00:00:00:00:00"), ETHERTYPE_IP,
-                     ip_packet(ip(source), ip(destination), IPPROTO_UDP, udp)));
-  };
-  const auto attempts = [&] {
-    send("10.0.2.2", "127.0.0.1", "to-loopback");
-    send("10.0.2.2", "127.1.2.3", "to-another");
-    send("127.0.0.1", "10.0.2.1", "from-loopback");
-    send("127.0.0.1", "127.0.0.1", "from-and-to");
-    send("10.244.1.1", "10.0.2.1", "from-a-peer");
-    send("10.244.1.5", "10.0.2.1", "from-the-pod");
-    send("10.0.2.3", "10.0.2.1", "from-a-neighbour");
-    send("0.0.0.0", "10.0.2.1", "from-nobody");
-  };
-  attempts();
-  send("10.0.2.2", "10.0.2.1", "harmless");
-  EXPECT_TRUE(hears("harmless"));
-  EXPECT_EQ(heard, "harmless ");
-  // It is the guard chain that holds them back.
-  pod().must("nft flush chain inet podnic-eth0 guard");
-  attempts();
-  EXPECT_TRUE(hears("to-loopback")) << heard;
+  speaks_as_itself();
+}
+
+/// Without the guard at the tap the ruleset itself looks who speaks.
+TEST_P(Outbound, WithoutItsGuardTooTheGuestSpeaksAsItself) {
+  guarded = false;
+  speaks_as_itself();
 }
 
 TEST_P(Outbound, BothNicsOfAPodHaveAGuest) {

@@ -20,7 +20,7 @@ class Traffic : public testing::TestWithParam<bindings::Topology> {
  protected:
   /// Attaches with these ports ("80/tcp"; none: all) and starts the guest.
   void wire(const std::vector<const char*>& ports) {
-    bindings::Request request{.topology = GetParam(), .resolv_conf = "/nonexistent"};
+    bindings::Request request{.topology = GetParam(), .guard = guarded, .resolv_conf = "/nonexistent"};
     for (const char* text : ports) request.ports.push_back(port(text));
     record = attach(request, place()).record;
     guest.emplace(record, place());
@@ -46,6 +46,7 @@ class Traffic : public testing::TestWithParam<bindings::Topology> {
     return family == Family::v4 ? std::uint8_t{IPPROTO_ICMP} : std::uint8_t{IPPROTO_ICMPV6};
   }
 
+  bool guarded = true;
   TemporaryFolder state;
   Pod net;
   bindings::Record record;
