@@ -200,7 +200,7 @@ Table table_of(const Guard& guard) {
 }
 
 Guard guard_of(const PodNetwork& network, const PodNic& nic, const Input& input, std::string tap,
-               const dhcp::Leases& leases) {
+               const dhcp::Leases& leases, std::vector<std::string>& notes) {
   Guard guard{.comment = input.tag,
               .tap = std::move(tap),
               .mac = network.mac,
@@ -215,6 +215,13 @@ Guard guard_of(const PodNetwork& network, const PodNic& nic, const Input& input,
   }
   const std::vector<IpPrefix>& allowed = input.request.allowed;
   guard.addresses.insert(guard.addresses.end(), allowed.begin(), allowed.end());
+  if (network.ipv6 == Ipv6Source::network &&
+      std::ranges::none_of(allowed, [](const IpPrefix& one) { return one.family() == Family::v6; })) {
+    notes.emplace_back(
+        "Of the IPv6 addresses that the guest makes itself the one of its MAC address passes. For others, "
+        "such "
+        "as privacy addresses, allow the network's prefix with --allow-address.");
+  }
   const auto add_router = [&](const std::optional<IpAddress>& address) {
     if (address && address->is_link_local()) guard.others.push_back(*address);
   };

@@ -47,7 +47,7 @@ model::nft::Table table_of(const Guard& guard);
 
 /// Of a guest that has the pod's own addresses.
 Guard guard_of(const PodNetwork& network, const PodNic& nic, const Input& input, std::string tap,
-               const dhcp::Leases& leases);
+               const dhcp::Leases& leases, std::vector<std::string>& notes);
 
 /// Of tables that are made for a pod NIC: "podnic-eth0". nft's text knows letters, digits, '.', '_', '/', '-'
 /// in names; another name is hashed, as a long one is.

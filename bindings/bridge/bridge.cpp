@@ -273,7 +273,7 @@ Design design(const Input& input) {
       .tables[model::nft::key_of({.of = model::nft::TableFamily::bridge, .name = table_name(nic.name)})] =
       filter(input.tag, names.tap, design.leases);
   if (input.request.guard) {
-    Guard guard = guard_of(network, nic, input, names.tap, design.leases);
+    Guard guard = guard_of(network, nic, input, names.tap, design.leases, design.notes);
     guard.others.push_back(IpAddress::link_local_of(macs.bridge));
     guard.passes_bridge_group = input.request.group_fwd_mask != 0;
     design.desired.tables[guard_key(nic.name)] = table_of(guard);

@@ -97,7 +97,7 @@ Design design(const Input& input) {
   add_sysctls(design.leases, has_ipv6, design.desired);
   design.desired.ingress[nic.name] = pod_filters(tap, input.tag);
   if (input.request.guard) {
-    Guard guard = guard_of(network, nic, input, tap, design.leases);
+    Guard guard = guard_of(network, nic, input, tap, design.leases, design.notes);
     guard.others.push_back(server.address6);
     guard.onward = {.link = nic.name, .leases = design.leases, .station = server.address6};
     design.desired.tables[guard_key(nic.name)] = table_of(guard);

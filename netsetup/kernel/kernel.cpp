@@ -96,7 +96,11 @@ struct Kernel::Impl {
     });
     const std::uint32_t after = nftables::generation(nftables());
     // Otherwise somebody else has changed a table in between, and that may have been this one.
-    if (after == before + 1) written[step.name] = {after, step.table};
+    if (after != before + 1) return;
+    for (auto& [name, other] : written) {
+      if (other.generation == before) other.generation = after;
+    }
+    written[step.name] = {after, step.table};
   }
   void make(const std::string&, const model::DeleteTable& step) { nftables::delete_table(nftables(), step); }
   void make(const std::string& action, const model::CreateIngress& step) {
