@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "attachment/attachment.h"
 #include "attachment/guest_dns.h"
@@ -15,8 +16,22 @@ using bindings::Record;
 using bindings::Request;
 using model::NetState;
 
+/// The routes and rules of podnic's own that `former` would take away, and that are none of `kept`.
+void take_away_as(const NetState& former, const NetState& kept, NetState& wanted) {
+  const auto add = [](const auto& item, const auto& kept_ones, auto& gone) {
+    if (item.protocol != model::podnic_protocol) return;
+    for (const auto* list : {&kept_ones, &std::as_const(gone)}) {
+      if (std::ranges::find(*list, item) != list->end()) return;
+    }
+    gone.push_back(item);
+  };
+  for (const model::Route& route : former.no_routes) add(route, kept.routes, wanted.no_routes);
+  for (const model::Rule& rule : former.no_rules) add(rule, kept.rules, wanted.no_rules);
+}
+
 /// What a former request of the same attachment had and the design has not goes away.
 void leave_behind(const Record& former, const Design& design, NetState& wanted) {
+  take_away_as(former.before, design.desired, wanted);
   for (const auto& [name, link] : former.desired.links) wanted.links.try_emplace(name, std::nullopt);
   for (const auto& [name, table] : former.desired.tables) wanted.tables.try_emplace(name, std::nullopt);
   for (const auto& [name, ingress] : former.before.ingress) wanted.ingress.try_emplace(name, ingress);
@@ -41,6 +56,8 @@ NetState footprint_before(const Design& design, const NetState& observed,
   for (const auto& [name, link] : design.original.links) before.links.insert_or_assign(name, link);
   before.routes = design.original.routes;
   before.no_routes = design.original.no_routes;
+  before.no_routes.insert(before.no_routes.end(), design.desired.routes.begin(), design.desired.routes.end());
+  before.no_rules = design.desired.rules;
   for (const auto& [name, link] : design.desired.links) {
     if (is_renamed(design, name)) continue;
     before.links.try_emplace(name, std::nullopt);
@@ -151,6 +168,7 @@ void must_stay(const Record& former, const Record& next) {
   same("the topology", next.bridge == former.bridge);
   same("the tap", next.request.tap == former.request.tap && next.guest.tap == former.guest.tap);
   same("the MAC address", next.guest.mac == former.guest.mac);
+  same("the routing table", next.request.routing_table == former.request.routing_table);
   same("the addresses", next.guest.addresses == former.guest.addresses);
 }
 
@@ -198,6 +216,7 @@ Attachment make_attachment(Purpose purpose, const Request& request, const Place&
     site.kernel.check_prerequisites(draft.steps);
     Record unfinished = draft.record;
     unfinished.phase = Phase::attaching;
+    if (draft.former) take_away_as(draft.former->before, {}, unfinished.before);
     store.save(unfinished);
     try {
       site.converge(draft.steps, draft.wanted, ownership_of(unfinished), progress);

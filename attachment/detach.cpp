@@ -65,14 +65,38 @@ void save_if_possible(const RecordStore& store, const Record& record) {
   }
 }
 
+/// A routing table of podnic's with a route by one of these links is this attachment's: all of it must go,
+/// and the rules that lead to it.
+void add_routing_tables(const NetState& observed, const std::vector<std::string>& links, NetState& before) {
+  const auto is_ours = [&](std::uint32_t table) {
+    return std::ranges::any_of(observed.routes, [&](const model::Route& route) {
+      return route.table == table && route.protocol == model::podnic_protocol &&
+             std::ranges::find(links, route.link) != links.end();
+    });
+  };
+  const auto add = [&](const auto& all, auto& gone) {
+    for (const auto& item : all) {
+      const bool goes = item.protocol == model::podnic_protocol && is_ours(item.table);
+      if (goes && std::ranges::find(gone, item) == gone.end()) gone.push_back(item);
+    }
+  };
+  add(observed.routes, before.no_routes);
+  add(observed.rules, before.no_rules);
+}
+
 /// Everything that carries our tag must go, whether a record knows of it or not. Who administers the pod's
 /// network can write the tag on what we never make and nobody can delete, such as the loopback.
-void add_tagged(const std::string& tag, Site& site, NetState& before) {
+void add_tagged(const std::string& tag, const std::optional<Record>& record, Site& site, NetState& before) {
   constexpr std::array<std::string_view, 4> ours{"tun", "bridge", "dummy", "ifb"};
-  for (const auto& [name, link] : site.kernel.observe({}).links) {
-    if (link && link->alias == tag && std::ranges::find(ours, link->kind) != ours.end())
-      before.links.try_emplace(name, std::nullopt);
+  const NetState observed = site.kernel.observe({});
+  std::vector<std::string> links;
+  if (record) links.push_back(record->request.interface);
+  for (const auto& [name, link] : observed.links) {
+    if (!link || link->alias != tag || std::ranges::find(ours, link->kind) == ours.end()) continue;
+    before.links.try_emplace(name, std::nullopt);
+    links.push_back(name);
   }
+  add_routing_tables(observed, links, before);
   for (const std::string& name : site.kernel.tables_of(tag)) before.tables.try_emplace(name, std::nullopt);
   // Without a record nothing says whose the qdisc is: it stays.
   for (const std::string& link : site.kernel.links_with_filters_of(tag))
@@ -144,7 +168,7 @@ bool detach_in(Site& site, const Target& target, const RecordStore& store, const
   std::optional<Record> record = load_if_usable(store, id, site);
   NetState before = record ? record->before : NetState{};
   if (!record) add_displaced_nic(bindings::tag_of(id), site, before);
-  add_tagged(bindings::tag_of(id), site, before);
+  add_tagged(bindings::tag_of(id), record, site, before);
   const NetState observed = site.observe(before);
   if (record) hand_over_sysctls(*record, observed, site, store, before);
 

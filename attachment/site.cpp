@@ -43,6 +43,7 @@ bindings::Design Site::design(const bindings::Request& request, const std::strin
       .tag = bindings::tag_of(id),
       .observed = kernel.observe({.sysctls = binding.observes(request), .tables = {}, .ingress = {}}),
       .before = former ? former->before : model::NetState{},
+      .former = former ? std::optional(former->request) : std::nullopt,
       .placeholder_kind = {},
       .dns = dns};
   if (binding.needs_placeholder) {

@@ -37,9 +37,10 @@ struct GuestNic {
 
 struct Input {
   Request request;
-  std::string tag;           ///< ownership mark for the links and tables to create
-  model::NetState observed;  ///< all links and routes, and the sysctls that the binding asked for
-  model::NetState before;    ///< of an attachment that is there: what detach would give back
+  std::string tag;                ///< ownership mark for the links and tables to create
+  model::NetState observed;       ///< all links and routes, and the sysctls that the binding asked for
+  model::NetState before;         ///< of an attachment that is there: what detach would give back
+  std::optional<Request> former;  ///< of an attachment that is there: what was asked for, with all choices
   /// The kind of link that can hold the pod NIC's name and addresses, where the binding needs_placeholder.
   std::string placeholder_kind;
   dhcp::Dns dns;  ///< what the guest shall use

@@ -16,6 +16,7 @@ struct Forwarding {
   std::vector<IpAddress> pod;    ///< addresses that are forwarded
   std::vector<IpAddress> guest;  ///< at most one of each family
   Forwards forwards;
+  std::uint32_t mark = 0;  ///< of its connections, where other guests may have the same addresses
   friend bool operator==(const Forwarding&, const Forwarding&) = default;
 };
 

@@ -121,10 +121,12 @@ Json to_json_without_ports(const Request& request) {
   if (request.guest_cidr6) json["guestCidr6"] = request.guest_cidr6->to_string();
   if (!request.guard) json["guard"] = false;
   if (!request.allowed.empty()) json["allowedAddresses"] = to_json(request.allowed);
+  if (request.routing_table) json["routingTable"] = *request.routing_table;
   if (request.group_fwd_mask != 0) json["groupFwdMask"] = request.group_fwd_mask;
   if (!request.service.dhcp4) json["dhcp4"] = false;
   if (!request.service.dhcp6) json["dhcp6"] = false;
   if (!request.service.router) json["ra"] = false;
+  if (!request.service.default_route) json["defaultRoute"] = false;
   if (request.service.slaac) json["ipv6"]["slaac"] = true;
   if (request.service.router6) json["ipv6"]["router"] = request.service.router6->to_string();
   add_service(request.service, json);

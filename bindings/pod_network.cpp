@@ -178,6 +178,10 @@ std::optional<IpAddress> router_of(const PodNetwork& network) {
   return std::nullopt;
 }
 
+void withhold_default_route(const Request& request, std::vector<GuestRoute>& routes) {
+  if (!request.service.default_route) std::erase_if(routes, is_default);
+}
+
 dhcp::Lease4 lease4(const PodNetwork& network, const Input& input, const ServerSite& server) {
   dhcp::Lease4 lease;
   lease.client = network.mac;
@@ -185,6 +189,7 @@ dhcp::Lease4 lease4(const PodNetwork& network, const Input& input, const ServerS
   lease.server = server.address4;
   // Without it the renewals, which go to the server alone, would go to the pod's gateway.
   lease.routes = routes_of(network, Family::v4);
+  withhold_default_route(input.request, lease.routes);
   lease.routes.insert(lease.routes.begin(), {whole(server.address4), std::nullopt});
   lease.dns = input.dns;
   lease.hostname = input.request.hostname;
@@ -246,6 +251,7 @@ dhcp::RouterAdvert router(const PodNetwork& network, const Input& input, const S
           route.destination.to_string(), gateway->to_string()));
     }
   }
+  withhold_default_route(input.request, advert.routes);
   return advert;
 }
 
@@ -276,6 +282,7 @@ void refuse_what_is_masquerades(const Request& request) {
   };
   if (!request.ports.empty() || !request.except_ports.empty()) refuse("a list of ports");
   if (request.guest_cidr4 || request.guest_cidr6) refuse("a network for the guest");
+  if (request.routing_table.value_or(0) != 0) refuse("a routing table for the guest");
   if (request.service.slaac) refuse("SLAAC by podnic");
   if (request.topology == Topology::bridge) refuse("a topology");
 }
@@ -339,15 +346,17 @@ std::optional<IpAddress> unknown_router(const Input& input) {
 }
 
 GuestNic guest_of(const PodNetwork& network, const Input& input, std::string tap) {
-  return {.tap = std::move(tap),
-          .queues = input.request.tap.queues,
-          .mac = network.mac,
-          .mtu = network.mtu,
-          .addresses = network.addresses,
-          .gateway4 = network.gateway(Family::v4),
-          .gateway6 = network.gateway(Family::v6),
-          .dns = input.dns,
-          .routes = network.routes};
+  GuestNic guest{.tap = std::move(tap),
+                 .queues = input.request.tap.queues,
+                 .mac = network.mac,
+                 .mtu = network.mtu,
+                 .addresses = network.addresses,
+                 .gateway4 = network.gateway(Family::v4),
+                 .gateway6 = network.gateway(Family::v6),
+                 .dns = input.dns,
+                 .routes = network.routes};
+  withhold_default_route(input.request, guest.routes);
+  return guest;
 }
 
 IpAddress choose_server_address(const Input& input, const PodNic& nic) {
@@ -385,6 +394,11 @@ dhcp::Leases leases_of(const PodNetwork& network, const Input& input, const Serv
   if (network.ipv6 == Ipv6Source::service && service.dhcp6) leases.v6 = lease6(network, input);
   if (network.ipv6 == Ipv6Source::service && service.router)
     leases.router = router(network, input, server, notes);
+  if (network.ipv6 == Ipv6Source::network && !service.default_route) {
+    notes.emplace_back(
+        "The network's own routers advertise themselves to the guest: its IPv6 default route is theirs to "
+        "withhold.");
+  }
   for (const Family family : {Family::v4, Family::v6}) {
     const auto more = std::ranges::count(network.addresses, family, &IpPrefix::family) - 1;
     const bool served = family == Family::v4 ? leases.v4.has_value() : leases.v6.has_value();

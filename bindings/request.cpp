@@ -80,6 +80,11 @@ void validate(const Request& request) {
   }
   if (request.guest_cidr4) check_cidr(*request.guest_cidr4, Family::v4, "the guest's IPv4 network");
   if (request.guest_cidr6) check_cidr(*request.guest_cidr6, Family::v6, "the guest's IPv6 network");
+  if (const std::uint32_t table = request.routing_table.value_or(0);
+      table != 0 && (table < first_routing_table || table > last_routing_table)) {
+    refuse(fmt::format("routing table {} is not one that a guest may have: {} to {} are, or 0 for none",
+                       table, first_routing_table, last_routing_table));
+  }
   if (request.service.slaac && request.guest_cidr6 && request.guest_cidr6->length != 64) {
     refuse(fmt::format("the guest cannot make its own address in {}: SLAAC takes a /64",
                        request.guest_cidr6->to_string()));

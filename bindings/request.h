@@ -51,6 +51,9 @@ struct Request {
   std::uint16_t group_fwd_mask = 0;     ///< of a bridge that the guest and the pod NIC share: bit 14 is LLDP
   std::optional<IpPrefix> guest_cidr4;  ///< absent: the first free one of the binding's list
   std::optional<IpPrefix> guest_cidr6;
+  /// Of the guest's own, which is also its connections' mark and zone (docs/adr/0017); 0: none. Absent: one
+  /// where it needs one.
+  std::optional<std::uint32_t> routing_table;
   std::vector<PortForward> ports;  ///< empty: every port and protocol
   /// Ports that stay the pod's, out of those that `ports` forwards; without guest ports.
   std::vector<PortForward> except_ports;
@@ -64,6 +67,10 @@ struct Request {
 
 /// 256 is the kernel's MAX_TAP_QUEUES (drivers/net/tap.c, drivers/net/tun.c).
 inline constexpr unsigned max_queues = 256;
+
+/// The routing tables that guests may have: as many as their rules' and chains' priorities leave room for.
+inline constexpr std::uint32_t first_routing_table = 7001;
+inline constexpr std::uint32_t last_routing_table = 7032;
 
 /// Letters, digits, '.', '_' and '-', at most 128 bytes, not starting with '.' or '-': it becomes a file name
 /// and a tag.

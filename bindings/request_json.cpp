@@ -48,6 +48,7 @@ void read_service(ObjectReader& reader, ServiceRequest& service) {
   take(service.dhcp4, reader.flag("dhcp4"));
   take(service.dhcp6, reader.flag("dhcp6"));
   take(service.router, reader.flag("ra"));
+  take(service.default_route, reader.flag("defaultRoute"));
   if (auto ipv6 = reader.object("ipv6")) {
     take(service.slaac, ipv6->flag("slaac"));
     if (const auto router = ipv6->parsed("router", IpAddress::parse)) service.router6 = router;
@@ -76,6 +77,7 @@ Request read_request(ObjectReader& reader, Request base) {
   if (const auto cidr = reader.parsed("guestCidr6", IpPrefix::parse)) base.guest_cidr6 = cidr;
   take(base.guard, reader.flag("guard"));
   read_list(reader, "allowedAddresses", IpPrefix::parse, base.allowed);
+  if (const auto table = read_u32(reader, "routingTable")) base.routing_table = table;
   if (const auto mask = reader.number("groupFwdMask", 0xffff))
     base.group_fwd_mask = static_cast<std::uint16_t>(*mask);
   read_service(reader, base.service);

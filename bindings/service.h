@@ -26,6 +26,8 @@ struct ServiceRequest {
   bool dhcp4 = true;
   bool dhcp6 = true;
   bool router = true;  ///< Router Advertisements
+  /// The guest's default route goes by this NIC. Of several NICs of one guest one is to have it.
+  bool default_route = true;
   /// The guest makes its IPv6 address itself from the advertised /64 and its MAC address (RFC 4862, EUI-64),
   /// for guests without a DHCPv6 client.
   bool slaac = false;

@@ -198,6 +198,32 @@ Json routes_json(const std::vector<model::Route>& routes) {
   return all;
 }
 
+Json rules_json(const std::vector<model::Rule>& rules) {
+  Json all = Json::array();
+  for (const model::Rule& rule : rules) {
+    all.push_back({{"ipv6", rule.family == Family::v6},
+                   {"priority", rule.priority},
+                   {"mark", rule.mark},
+                   {"mask", rule.mask},
+                   {"table", rule.table},
+                   {"protocol", rule.protocol}});
+  }
+  return all;
+}
+
+model::Rule read_rule(ObjectReader reader) {
+  const auto number = [&](std::string_view key) { return required(reader, key, read_u32(reader, key)); };
+  model::Rule rule;
+  rule.family = required(reader, "ipv6", reader.flag("ipv6")) ? Family::v6 : Family::v4;
+  rule.priority = number("priority");
+  rule.mark = number("mark");
+  rule.mask = number("mask");
+  rule.table = number("table");
+  rule.protocol = static_cast<std::uint8_t>(required(reader, "protocol", reader.number("protocol", 0xff)));
+  reader.finish();
+  return rule;
+}
+
 /// A sysctl's key may hold any link's name, and that any bytes: those that JSON does not take are written as
 /// %XX, and so is '%' itself.
 std::string escaped(std::string_view key) {
@@ -242,6 +268,8 @@ Json to_json(const model::NetState& state) {
   Json json{{"links", std::move(links)}, {"sysctls", std::move(sysctls)}, {"tables", std::move(tables)}};
   if (!state.routes.empty()) json["routes"] = routes_json(state.routes);
   if (!state.no_routes.empty()) json["noRoutes"] = routes_json(state.no_routes);
+  if (!state.rules.empty()) json["rules"] = rules_json(state.rules);
+  if (!state.no_rules.empty()) json["noRules"] = rules_json(state.no_rules);
   for (const auto& [link, ingress] : state.ingress)
     json["ingress"][link] = ingress ? Json(ingress->qdisc) : Json(nullptr);
   return json;
@@ -264,6 +292,8 @@ model::NetState read_state(ObjectReader reader) {
   for (ObjectReader& route : objects(reader, "routes")) state.routes.push_back(read_route(std::move(route)));
   for (ObjectReader& route : objects(reader, "noRoutes"))
     state.no_routes.push_back(read_route(std::move(route)));
+  for (ObjectReader& rule : objects(reader, "rules")) state.rules.push_back(read_rule(std::move(rule)));
+  for (ObjectReader& rule : objects(reader, "noRules")) state.no_rules.push_back(read_rule(std::move(rule)));
   if (const Json* ingress = reader.find("ingress")) {
     for (const auto& [link, qdisc] : ingress->items()) {
       std::optional<model::tc::Ingress>& found = state.ingress[link];

@@ -102,6 +102,9 @@ po::options_description request_flags() {
       ("no-guard", po::bool_switch(), "let the guest say what it likes at its tap")  //
       ("allow-address", po::value<std::vector<std::string>>(),
        "address or network that the guest may use beside its own; repeatable")  //
+       "IPv6 network of gateway and guest (default fd10:0:2::/120)")  //
+      ("routing-table", po::value<std::uint32_t>(),
+       "the guest's own routing table, 7001 to 7032; 0: none (default: one where it needs one)")  //
       ("group-fwd-mask", po::value<std::string>(),
        "bridge: which frames for 01:80:c2:00:00:0X pass; 0x4000: LLDP (default none)")  //
       ("router6", po::value<std::string>(),
@@ -113,6 +116,7 @@ po::options_description request_flags() {
       ("no-dhcp4", po::bool_switch(), "no DHCPv4 for the guest")                                          //
       ("no-dhcp6", po::bool_switch(), "no DHCPv6 for the guest")                                          //
       ("no-ra", po::bool_switch(), "no Router Advertisements for the guest")                              //
+      ("no-default-route", po::bool_switch(), "the guest's default route goes by another NIC of it")      //
       ("slaac", po::bool_switch(), "the guest makes its IPv6 address itself, of a /64 and its MAC")       //
       ("ipv6-only", po::bool_switch(), "in a pod without IPv4, tell guests that can do without it so")    //
       ("lease-time", po::value<std::string>(), "seconds of the guest's leases, or infinite (default)")    //
@@ -224,6 +228,7 @@ void read_service(const Flags& flags, bindings::ServiceRequest& service) {
   if (flags.on("no-dhcp4")) service.dhcp4 = false;
   if (flags.on("no-dhcp6")) service.dhcp6 = false;
   if (flags.on("no-ra")) service.router = false;
+  if (flags.on("no-default-route")) service.default_route = false;
   if (flags.on("slaac")) service.slaac = true;
   if (const auto router = flags.get<std::string>("router6")) {
     service.router6 = understand(IpAddress::parse(*router), "router6");
@@ -266,6 +271,7 @@ void read_request(const Flags& flags, bindings::Request& request) {
   }
   if (flags.on("no-guard")) request.guard = false;
   read_list(flags, "allow-address", IpPrefix::parse, request.allowed);
+  if (const auto table = flags.get<std::uint32_t>("routing-table")) request.routing_table = table;
   if (const auto mask = flags.get<std::string>("group-fwd-mask"))
     request.group_fwd_mask = parse_mask(*mask, "group-fwd-mask");
   read_list(flags, "port", bindings::PortForward::parse, request.ports, "all");

@@ -7,6 +7,7 @@
 #include <array>
 #include <span>
 
+#include "bindings/masquerade/routing.h"
 #include "bindings/pod_network.h"
 #include "netsetup/types/interface_name.h"
 
@@ -31,6 +32,8 @@ constexpr std::array<std::string_view, 3> default_slaac_cidrs6{"fd10:0:2::/64", 
 struct Occupied {
   IpPrefix prefix;
   std::string what;
+  /// Another guest's network: one of its own that is the same is kept apart from it (docs/adr/0017).
+  bool is_guests = false;
 };
 
 std::vector<Occupied> occupied(const Input& input) {
@@ -39,11 +42,16 @@ std::vector<Occupied> occupied(const Input& input) {
     const Link* found = model::find_link(input.observed, link);
     return found != nullptr && found->alias == input.tag;
   };
+  const auto is_guests = [&](const std::string& link) {
+    const Link* found = model::find_link(input.observed, link);
+    return found != nullptr && is_gateway(*found);
+  };
   for (const auto& [name, link] : input.observed.links) {
     if (!link || link->alias == input.tag) continue;
     for (const model::Address& one : link->addresses) {
       const IpPrefix& address = one.prefix;
-      all.push_back({address, fmt::format("address {} of '{}'", address.to_string(), name)});
+      all.push_back(
+          {address, fmt::format("address {} of '{}'", address.to_string(), name), is_gateway(*link)});
     }
   }
   for (const model::Route& route : input.observed.routes) {
@@ -51,8 +59,9 @@ std::vector<Occupied> occupied(const Input& input) {
     if (route.gateway)
       all.push_back({whole(*route.gateway), fmt::format("gateway {}", route.gateway->to_string())});
     if (route.destination.length == 0) continue;
-    all.push_back(
-        {route.destination, fmt::format("route {} by '{}'", route.destination.to_string(), route.link)});
+    all.push_back({route.destination,
+                   fmt::format("route {} by '{}'", route.destination.to_string(), route.link),
+                   is_guests(route.link)});
   }
   for (const IpAddress& server : input.dns.servers) {
     all.push_back({whole(server), fmt::format("DNS server {}", server.to_string())});
@@ -60,14 +69,23 @@ std::vector<Occupied> occupied(const Input& input) {
   return all;
 }
 
-IpPrefix choose_cidr(const std::optional<IpPrefix>& asked, std::span<const std::string_view> defaults,
-                     const std::vector<Occupied>& taken, std::vector<std::string>& notes) {
+/// `former`: that of an attachment that is there. It stays while it can, whatever has become free since.
+IpPrefix choose_cidr(const std::optional<IpPrefix>& asked, const std::optional<IpPrefix>& former,
+                     std::span<const std::string_view> defaults, const std::vector<Occupied>& taken,
+                     std::vector<std::string>& notes) {
   const auto obstacle = [&](const IpPrefix& cidr) {
     return std::ranges::find_if(taken, [&](const Occupied& other) { return other.prefix.overlaps(cidr); });
   };
+  const auto obstacle_apart = [&](const IpPrefix& cidr) {
+    return std::ranges::find_if(taken, [&](const Occupied& other) {
+      const bool is_same = IpPrefix{other.prefix.network(), other.prefix.length} == cidr;
+      return other.prefix.overlaps(cidr) && !(other.is_guests && is_same);
+    });
+  };
+  if (!asked && former && obstacle_apart(*former) == taken.end()) return *former;
   if (asked) {
     const IpPrefix cidr{asked->network(), asked->length};
-    if (const auto other = obstacle(cidr); other != taken.end()) {
+    if (const auto other = obstacle_apart(cidr); other != taken.end()) {
       throw Error(fmt::format("the guest's network {} overlaps the pod's {}", cidr.to_string(), other->what),
                   0, ErrorKind::bad_request)
           .hint(
@@ -137,6 +155,10 @@ MacAddress choose_guest_mac(const Input& input, const Link& nic) {
 
 }  // namespace
 
+bool is_gateway(const Link& link) {
+  return link.mac == gateway_mac && !id_of_tag(link.alias).empty();
+}
+
 bool exists(const NetState& observed, std::string_view key) {
   const auto found = observed.sysctls.find(std::string(key));
   return found != observed.sysctls.end() && found->second.has_value();
@@ -168,17 +190,20 @@ Choice choose(const Input& input, std::vector<std::string>& notes) {
   }
   const std::vector<Occupied> taken = occupied(input);
   choice.guest_mac = choose_guest_mac(input, nic);
+  const Request former = input.former.value_or(Request{});
   if (!choice.pod4.empty()) {
-    choice.cidr4 = choose_cidr(request.guest_cidr4, default_cidrs4, taken, notes);
+    choice.cidr4 = choose_cidr(request.guest_cidr4, former.guest_cidr4, default_cidrs4, taken, notes);
     choice.guest4 = choice.cidr4.host(2);
   }
   if (!choice.pod6.empty()) {
     const bool slaac = request.service.slaac;
-    choice.cidr6 =
-        choose_cidr(request.guest_cidr6, slaac ? default_slaac_cidrs6 : default_cidrs6, taken, notes);
+    const auto former6 = former.service.slaac == slaac ? former.guest_cidr6 : std::nullopt;
+    choice.cidr6 = choose_cidr(request.guest_cidr6, former6, slaac ? default_slaac_cidrs6 : default_cidrs6,
+                               taken, notes);
     choice.guest6 = slaac ? slaac_address(choice.cidr6, choice.guest_mac) : choice.cidr6.host(2);
   }
   choice.mtu = choose_mtu(input, nic, !choice.pod6.empty(), notes);
+  choice.table = choose_table(input, choice);
   choice.links_have_ipv6 = kernel_has_ipv6 && choice.mtu >= min_ipv6_mtu;
   return choice;
 }

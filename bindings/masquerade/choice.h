@@ -14,6 +14,9 @@ inline constexpr MacAddress gateway_mac{{0x02, 0, 0, 0, 0, 0}};
 
 inline constexpr std::string_view all_forwarding6 = "net/ipv6/conf/all/forwarding";
 
+/// True of the link that holds a masqueraded guest's gateway addresses.
+bool is_gateway(const model::Link& link);
+
 /// True when the kernel has that sysctl.
 bool exists(const model::NetState& observed, std::string_view key);
 
@@ -34,6 +37,7 @@ struct Choice {
   IpPrefix cidr6;
   IpAddress guest4;
   IpAddress guest6;
+  std::uint32_t table = 0;  ///< the guest's own routing table, its connections' mark and zone; 0: none
 
   /// The link that faces the guest and holds the gateway addresses.
   [[nodiscard]] const std::string& device() const { return bridge.empty() ? tap : bridge; }

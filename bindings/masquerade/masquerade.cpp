@@ -9,6 +9,7 @@
 
 #include "bindings/guard.h"
 #include "bindings/masquerade/choice.h"
+#include "bindings/masquerade/routing.h"
 #include "bindings/masquerade/ruleset.h"
 #include "netsetup/types/interface_name.h"
 
@@ -24,6 +25,8 @@ constexpr std::uint16_t router_lifetime = 9000;
 
 constexpr std::array<std::string_view, 2> bridge_netfilter{"net/bridge/bridge-nf-call-iptables",
                                                            "net/bridge/bridge-nf-call-ip6tables"};
+
+constexpr std::string_view all_rp_filter = "net/ipv4/conf/all/rp_filter";
 
 std::string conf(Family family, const std::string& link, std::string_view name) {
   return fmt::format("net/ipv{}/conf/{}/{}", family == Family::v4 ? 4 : 6, link, name);
@@ -44,10 +47,13 @@ void add_links(const Choice& choice, const Input& input, NetState& desired) {
                .master = {},
                .alias = input.tag,
                .ipv6_link_local = !choice.links_have_ipv6};
+  // Table "main" knows the guest as well, but behind another guest of the same network.
   if (!choice.pod4.empty())
-    gateway.addresses.push_back({.prefix = {choice.cidr4.host(1), choice.cidr4.length}});
+    gateway.addresses.push_back(
+        {.prefix = {choice.cidr4.host(1), choice.cidr4.length}, .metric = choice.table});
   if (!choice.pod6.empty()) {
-    gateway.addresses.push_back({.prefix = {choice.cidr6.host(1), choice.cidr6.length}});
+    gateway.addresses.push_back(
+        {.prefix = {choice.cidr6.host(1), choice.cidr6.length}, .metric = choice.table});
     // A router speaks from a link-local address (RFC 4861 section 4.2). Ours is made here, not by the kernel,
     // so that it is known and the same in every pod.
     gateway.addresses.push_back({.prefix = {IpAddress::link_local_of(gateway_mac), 64}});
@@ -71,6 +77,25 @@ void add_links(const Choice& choice, const Input& input, NetState& desired) {
   gateway.kind = "bridge";
   gateway.bridge = model::BridgeOptions{.multicast_snooping = false};
   desired.links[choice.bridge] = std::move(gateway);
+}
+
+/// Of a guest with a routing table. `before`: of an attachment that is there.
+void add_routing_sysctls(const Choice& choice, const NetState& observed, const NetState& before,
+                         NetState& desired) {
+  // What the kernel itself answers, ICMP errors among it, goes by the table of what it answers.
+  if (!choice.pod6.empty()) desired.sysctls["net/ipv6/fwmark_reflect"] = "1";
+  if (choice.pod4.empty()) return;
+  desired.sysctls["net/ipv4/fwmark_reflect"] = "1";
+  // Source validation asks table "main", which may lead elsewhere: loose (RFC 3704 section 2.4), which is
+  // the higher number and so beats a strict "all".
+  desired.sysctls[conf(Family::v4, choice.device(), "rp_filter")] = "2";
+  const std::string of_nic = conf(Family::v4, choice.pod_interface, "rp_filter");
+  const auto value = [&](const std::string& key) {
+    const auto found = observed.sysctls.find(key);
+    return found == observed.sysctls.end() ? std::string() : found->second.value_or("");
+  };
+  if (before.sysctls.contains(of_nic) || std::max(value(of_nic), value(std::string(all_rp_filter))) == "1")
+    desired.sysctls[of_nic] = "2";
 }
 
 void add_sysctls(const Choice& choice, const NetState& observed, NetState& desired) {
@@ -118,6 +143,25 @@ std::vector<std::string> forwarding_side_effects(const NetState& observed, const
   return keys;
 }
 
+/// The default route; or, where another NIC of the guest has it, those to the pod NIC's own networks.
+void add_routes(const Choice& choice, const Input& input, const dhcp::GuestRoute& by_default,
+                std::vector<dhcp::GuestRoute>& routes) {
+  if (input.request.service.default_route) return routes.push_back(by_default);
+  const Family family = by_default.destination.family();
+  for (const model::Route& route : routes_of_nic(input.observed, family, choice.pod_interface)) {
+    if (route.destination.length == 0 || route.destination.address.is_link_local()) continue;
+    const dhcp::GuestRoute one{{route.destination.network(), route.destination.length}, by_default.gateway};
+    if (std::ranges::find(routes, one) == routes.end()) routes.push_back(one);
+  }
+}
+
+std::vector<dhcp::GuestRoute> routes_of(const GuestNic& guest, Family family) {
+  std::vector<dhcp::GuestRoute> all;
+  std::ranges::copy_if(guest.routes, std::back_inserter(all),
+                       [&](const auto& route) { return route.destination.family() == family; });
+  return all;
+}
+
 GuestNic guest_nic(const Choice& choice, const Input& input) {
   GuestNic guest{.tap = choice.tap,
                  .queues = input.request.tap.queues,
@@ -131,12 +175,12 @@ GuestNic guest_nic(const Choice& choice, const Input& input) {
   if (!choice.pod4.empty()) {
     guest.addresses.push_back({choice.guest4, choice.cidr4.length});
     guest.gateway4 = choice.cidr4.host(1);
-    guest.routes.push_back({{IpAddress::v4(0, 0, 0, 0), 0}, guest.gateway4});
+    add_routes(choice, input, {{IpAddress::v4(0, 0, 0, 0), 0}, guest.gateway4}, guest.routes);
   }
   if (!choice.pod6.empty()) {
     guest.addresses.push_back({choice.guest6, choice.cidr6.length});
     guest.gateway6 = choice.cidr6.host(1);
-    guest.routes.push_back({{IpAddress::v6({}), 0}, guest.gateway6});
+    add_routes(choice, input, {{IpAddress::v6({}), 0}, guest.gateway6}, guest.routes);
   }
   return guest;
 }
@@ -145,7 +189,7 @@ dhcp::Lease4 lease4(const Choice& choice, const Input& input, const GuestNic& gu
   dhcp::Lease4 lease{.client = guest.mac,
                      .address = {choice.guest4, choice.cidr4.length},
                      .server = *guest.gateway4,
-                     .routes = {guest.routes.front()},
+                     .routes = routes_of(guest, Family::v4),
                      .dns = guest.dns,
                      .hostname = input.request.hostname,
                      .domain = guest.dns.search.empty() ? std::string() : guest.dns.search.front(),
@@ -188,7 +232,7 @@ dhcp::RouterAdvert router(const Choice& choice, const Input& input, const GuestN
           .other = service.dhcp6,
           .mtu = guest.mtu,
           .dns = guest.dns,
-          .routes = {guest.routes.back()},
+          .routes = routes_of(guest, Family::v6),
           .lifetime = router_lifetime,
           .pref64 = {}};
 }
@@ -213,7 +257,7 @@ std::optional<NatFamily> nat_family(const std::vector<IpAddress>& pod, const IpP
 }
 
 Forwarding forwarding(const Choice& choice, const Forwards& forwards) {
-  Forwarding all{.pod = choice.pod4, .guest = {}, .forwards = forwards};
+  Forwarding all{.pod = choice.pod4, .guest = {}, .forwards = forwards, .mark = choice.table};
   all.pod.insert(all.pod.end(), choice.pod6.begin(), choice.pod6.end());
   if (!choice.pod4.empty()) {
     all.pod.push_back(IpAddress::v4(127, 0, 0, 1));
@@ -256,7 +300,8 @@ Guard guard(const Choice& choice, const Input& input, const GuestNic& guest) {
 }  // namespace
 
 std::vector<std::string> observes(const Request& request) {
-  std::vector<std::string> keys{std::string(all_forwarding6)};
+  std::vector<std::string> keys{std::string(all_forwarding6), std::string(all_rp_filter),
+                                conf(Family::v4, request.interface, "rp_filter")};
   if (request.topology == Topology::bridge)
     keys.insert(keys.end(), bridge_netfilter.begin(), bridge_netfilter.end());
   return keys;
@@ -270,6 +315,10 @@ Design design(const Input& input) {
   design.leases = leases(choice, input, design.guest);
   add_links(choice, input, design.desired);
   add_sysctls(choice, input.observed, design.desired);
+  if (choice.table != 0) {
+    add_routing(choice, input.observed, design.desired);
+    add_routing_sysctls(choice, input.observed, input.before, design.desired);
+  }
   if (!choice.pod6.empty()) design.also_restore = forwarding_side_effects(input.observed, design.desired);
   const auto forwards = normalize(input.request.ports, input.request.except_ports);
   if (!forwards) throw Error(forwards.error().message, 0, ErrorKind::bad_request);
@@ -283,13 +332,15 @@ Design design(const Input& input) {
                .v6 = nat_family(choice.pod6, choice.cidr6, choice.guest6, input.request),
                .guarded = input.request.guard,
                .mtu = static_cast<std::uint16_t>(choice.mtu),
-               .forwards = *forwards});
+               .forwards = *forwards,
+               .number = choice.table});
   refuse_allowed_elsewhere(choice, input.request);
   if (input.request.guard)
     design.desired.tables[guard_key(choice.pod_interface)] = table_of(guard(choice, input, design.guest));
   design.resolved = input.request;
   if (!choice.pod4.empty()) design.resolved.guest_cidr4 = choice.cidr4;
   if (!choice.pod6.empty()) design.resolved.guest_cidr6 = choice.cidr6;
+  design.resolved.routing_table = choice.table;
   design.resolved.mac = choice.guest_mac;
   return design;
 }

@@ -10,6 +10,8 @@
 
 #include "bindings/address_set.h"
 
+#include "bindings/request.h"
+
 namespace podnic::bindings::masquerade {
 namespace {
 
@@ -90,6 +92,29 @@ struct Builder {
     table.sets.push_back(std::move(map));
   }
 
+  /// Of a guest with a number: the packet, and with it its connection.
+  Fragment marked() const {
+    if (nat.number == 0) return {};
+    Fragment both = set_connection_mark(nat.number);
+    const Fragment packet = set_mark(nat.number);
+    both.exprs.insert(both.exprs.end(), packet.exprs.begin(), packet.exprs.end());
+    both.text += " " + packet.text;
+    return both;
+  }
+
+  /// Before they are translated, which is the last that a rule does.
+  void mark_moved(std::vector<Rule>& inbound) {
+    if (nat.number == 0) return;
+    Set moved{.name = "moved", .key = DataType::proto_service};
+    for (const auto& [protocol, ports] : nat.forwards.ports) {
+      for (const auto& [pod, guest] : ports.moved) {
+        const Value key = value_of_port(protocol, pod);
+        moved.elements.push_back({key, key, std::nullopt});
+      }
+    }
+    match_singles(std::move(moved), marked(), inbound);
+  }
+
   void inbound() {
     Chain inbound{.name = "inbound"};
     Set except{.name = "except", .key = DataType::proto_service};
@@ -99,6 +124,7 @@ struct Builder {
     }
     match_singles(std::move(except), return_to_caller(), inbound.rules);
     if (nat.forwards.ports.empty()) inbound.rules.push_back(rule({go_to("deliver")}));
+    mark_moved(inbound.rules);
     Set singles{.name = "ports", .key = DataType::proto_service};
     for (const auto& [protocol, ports] : nat.forwards.ports) {
       moved_ports(protocol, ports, inbound.rules);
@@ -110,7 +136,8 @@ struct Builder {
 
     Chain deliver{.name = "deliver"};
     for (const NatFamily* family : families()) {
-      deliver.rules.push_back(rule({family_is(family->guest.family()), counter(), dnat(family->guest)}));
+      deliver.rules.push_back(
+          rule({family_is(family->guest.family()), counter(), marked(), dnat(family->guest)}));
     }
     table.chains.push_back(std::move(deliver));
   }
@@ -118,6 +145,11 @@ struct Builder {
   void guard() {
     Chain guard{.name = "guard", .hook = Hook{"filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW}};
     guard.rules.push_back(rule({iifname_is_not(nat.guest_device), accept()}));
+    // Only what it sends is looked up in its zone: what others send has addresses that only one guest has.
+    if (nat.number != 0) {
+      guard.rules.push_back(
+          rule({set_original_zone(static_cast<std::uint16_t>(nat.number)), set_mark(nat.number)}));
+    }
     if (nat.v4) {
       // route_localnet lets them in otherwise.
       guard.rules.push_back(rule({daddr_within(loopback_net4), counter(), drop()}));
@@ -140,9 +172,32 @@ struct Builder {
     guard.rules.push_back(rule({counter(), drop()}));
   }
 
+  void marks() {
+    if (nat.number == 0) return;
+    Chain marks{.name = "marks", .hook = Hook{"filter", NF_INET_PRE_ROUTING, NF_IP_PRI_MANGLE}};
+    marks.rules.push_back(
+        rule({iifname(nat.guest_device), is_reply(), connection_mark_is_not(nat.number), counter(), drop()}));
+    marks.rules.push_back(rule({iifname(nat.guest_device), set_connection_mark(nat.number)}));
+    marks.rules.push_back(rule({iifname_is_not(nat.guest_device), connection_mark_is(nat.number), is_reply(),
+                                is_dnated(), counter(), drop()}));
+    marks.rules.push_back(rule({connection_mark_is(nat.number), set_mark(nat.number)}));
+    table.chains.push_back(std::move(marks));
+    Chain out{.name = "marks_out", .hook = Hook{"route", NF_INET_LOCAL_OUT, NF_IP_PRI_MANGLE}};
+    out.rules.push_back(rule({oifname(nat.guest_device), set_connection_mark(nat.number)}));
+    out.rules.push_back(rule({connection_mark_is(nat.number), set_mark(nat.number)}));
+    table.chains.push_back(std::move(out));
+  }
+
+  /// Where two guests are given the same port of 127.0.0.1, the one that was there first has it: without a
+  /// number, or with the lower one.
+  std::int32_t output_priority() const {
+    const std::uint32_t rank = nat.number == 0 ? 0 : nat.number - first_routing_table + 1;
+    return NF_IP_PRI_NAT_DST + static_cast<std::int32_t>(rank);
+  }
+
   void redirect_to_inbound() {
     Chain prerouting{.name = "prerouting", .hook = Hook{"nat", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST}};
-    Chain output{.name = "output", .hook = Hook{"nat", NF_INET_LOCAL_OUT, NF_IP_PRI_NAT_DST}};
+    Chain output{.name = "output", .hook = Hook{"nat", NF_INET_LOCAL_OUT, output_priority()}};
     for (const NatFamily* family : families()) {
       const Family number = family->guest.family();
       for (const std::string& device : {nat.pod_interface, nat.guest_device}) {
@@ -225,6 +280,7 @@ model::nft::Table ruleset(const Nat& nat) {
   Builder builder{nat};
   for (const NatFamily* family : builder.families()) builder.pod_addresses(*family);
   builder.guard();
+  builder.marks();
   builder.redirect_to_inbound();
   builder.inbound();
   builder.forward();

@@ -18,6 +18,9 @@
 //   itself
 //                sends to the guest comes from the gateway, so that the answer comes back here
 //
+//   marks        of a guest with a number: what it sends and what is sent to it is marked, and routed by the
+//   marks_out    mark. No other guest, which may have the same address, can take part in its connections
+//
 // ::1 cannot be forwarded: Linux has no route_localnet for IPv6.
 #pragma once
 
@@ -49,6 +52,7 @@ struct Nat {
   bool guarded = false;   ///< from which addresses the guest speaks has been looked at already, at the tap
   std::uint16_t mtu = 0;  ///< the guest's
   Forwards forwards;
+  std::uint32_t number = 0;  ///< its connections' mark and zone (routing.h); 0: none
 };
 
 model::nft::Table ruleset(const Nat& nat);

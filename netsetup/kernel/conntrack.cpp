@@ -68,6 +68,8 @@ Connection connection_in(const nlmsghdr& message) {
       connection.answerer_port = tuple.source_port;
     } else if (type == CTA_STATUS) {
       connection.destination_translated = (ntohl(number_in<std::uint32_t>(payload)) & IPS_DST_NAT) != 0;
+    } else if (type == CTA_MARK) {
+      connection.mark = ntohl(number_in<std::uint32_t>(payload));
     }
   });
   return connection;

@@ -77,6 +77,12 @@ struct Kernel::Impl {
   void make(const std::string& action, const model::DeleteRoute& step) {
     rtnetlink::delete_route(*route, action, step.route);
   }
+  void make(const std::string& action, const model::AddRule& step) {
+    rtnetlink::add_rule(*route, action, step.rule);
+  }
+  void make(const std::string& action, const model::DeleteRule& step) {
+    rtnetlink::delete_rule(*route, action, step.rule);
+  }
   void make(const std::string& action, const model::AddAddress& step) {
     rtnetlink::add_address(*route, action, step);
   }

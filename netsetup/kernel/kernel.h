@@ -31,7 +31,7 @@ struct Count {
   friend bool operator==(const Count&, const Count&) = default;
 };
 
-/// What to read besides the links, addresses and routes, which are always read whole.
+/// What to read besides the links, addresses, routes and rules, which are always read whole.
 struct Watch {
   std::vector<std::string> sysctls;  ///< keys as in NetState
   std::vector<std::string> tables;   ///< by nft::key_of()

@@ -82,12 +82,19 @@ nft::Expr decode_immediate(const nftnl_expr* expr) {
                       text(expr, NFTNL_EXPR_IMM_CHAIN)};
 }
 
+nft::Expr decode_ct_set(const nftnl_expr* expr) {
+  std::optional<std::uint8_t> direction;
+  if (has(expr, NFTNL_EXPR_CT_DIR)) direction = nftnl_expr_get_u8(expr, NFTNL_EXPR_CT_DIR);
+  return nft::CtSet{u32(expr, NFTNL_EXPR_CT_KEY), u32(expr, NFTNL_EXPR_CT_SREG), direction};
+}
+
 // An expression that says more than the model's value can hold is unknown: two rules must not look alike by
 // omission.
 nft::Expr decode(const nftnl_expr* expr) {
   const std::string name = nftnl_expr_get_str(expr, NFTNL_EXPR_NAME);
   if (name == "meta" && !has(expr, NFTNL_EXPR_META_SREG))
     return nft::Meta{u32(expr, NFTNL_EXPR_META_KEY), u32(expr, NFTNL_EXPR_META_DREG)};
+  if (name == "meta") return nft::MetaSet{u32(expr, NFTNL_EXPR_META_KEY), u32(expr, NFTNL_EXPR_META_SREG)};
   if (name == "payload" && !has(expr, NFTNL_EXPR_PAYLOAD_SREG))
     return nft::Payload{u32(expr, NFTNL_EXPR_PAYLOAD_BASE), u32(expr, NFTNL_EXPR_PAYLOAD_OFFSET),
                         u32(expr, NFTNL_EXPR_PAYLOAD_LEN), u32(expr, NFTNL_EXPR_PAYLOAD_DREG)};
@@ -99,6 +106,7 @@ nft::Expr decode(const nftnl_expr* expr) {
                         value(expr, NFTNL_EXPR_BITWISE_MASK), value(expr, NFTNL_EXPR_BITWISE_XOR)};
   if (name == "ct" && !has(expr, NFTNL_EXPR_CT_SREG) && !has(expr, NFTNL_EXPR_CT_DIR))
     return nft::Ct{u32(expr, NFTNL_EXPR_CT_KEY), u32(expr, NFTNL_EXPR_CT_DREG)};
+  if (name == "ct" && has(expr, NFTNL_EXPR_CT_SREG)) return decode_ct_set(expr);
   if (name == "lookup")
     return nft::Lookup{text(expr, NFTNL_EXPR_LOOKUP_SET), u32(expr, NFTNL_EXPR_LOOKUP_SREG),
                        has(expr, NFTNL_EXPR_LOOKUP_DREG) ? u32(expr, NFTNL_EXPR_LOOKUP_DREG) : 0,

@@ -104,6 +104,12 @@ struct ExprEncoder {
     nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_DREG, e.dreg);
     return expr;
   }
+  Expr operator()(const nft::MetaSet& e) const {
+    Expr expr = new_expr("meta");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_KEY, e.key);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_SREG, e.sreg);
+    return expr;
+  }
   Expr operator()(const nft::Payload& e) const {
     Expr expr = new_expr("payload");
     nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_DREG, e.dreg);
@@ -133,6 +139,13 @@ struct ExprEncoder {
     Expr expr = new_expr("ct");
     nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_KEY, e.key);
     nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_DREG, e.dreg);
+    return expr;
+  }
+  Expr operator()(const nft::CtSet& e) const {
+    Expr expr = new_expr("ct");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_KEY, e.key);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_SREG, e.sreg);
+    if (e.direction) nftnl_expr_set_u8(expr.get(), NFTNL_EXPR_CT_DIR, *e.direction);
     return expr;
   }
   Expr operator()(const nft::Lookup& e) const {
@@ -198,6 +211,8 @@ std::string features_of(const nft::Rule& rule) {
     if (std::holds_alternative<nft::Masquerade>(expr)) add("CONFIG_NFT_MASQ (module nft_masq)");
     if (std::holds_alternative<nft::Ct>(expr)) add("CONFIG_NFT_CT (module nft_ct)");
     if (std::holds_alternative<nft::Forward>(expr)) add("CONFIG_NFT_FWD_NETDEV (module nft_fwd_netdev)");
+    if (std::holds_alternative<nft::CtSet>(expr))
+      add("CONFIG_NFT_CT (module nft_ct) with CONFIG_NF_CONNTRACK_ZONES and CONFIG_NF_CONNTRACK_MARK");
   }
   return features;
 }

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "netsetup/kernel/kernel.h"
 #include "netsetup/kernel/netlink.h"
@@ -16,8 +17,10 @@ int index_of(const NetlinkSocket& socket, const std::string& name);
 /// Empty when there is none of that index.
 std::string name_of(const NetlinkSocket& socket, int index);
 
-/// Every link with its addresses, and the main tables' routes, into `state`.
+/// Every link with its addresses, the routes of every table but "local", and the rules, into `state`.
 void observe(NetlinkSocket& socket, model::NetState& state);
+/// In the order in which they are asked; none where the kernel has no rules (CONFIG_IP_MULTIPLE_TABLES).
+std::vector<model::Rule> rules(NetlinkSocket& socket);
 std::map<std::string, LinkStats> link_stats(NetlinkSocket& socket);
 
 /// The kernel's answer to a change that this process may make but that changes nothing: nullopt when it has
@@ -39,5 +42,7 @@ void add_address(NetlinkSocket& socket, const std::string& action, const model::
 void delete_address(NetlinkSocket& socket, const std::string& action, const model::DeleteAddress& step);
 void add_route(NetlinkSocket& socket, const std::string& action, const model::Route& route);
 void delete_route(NetlinkSocket& socket, const std::string& action, const model::Route& route);
+void add_rule(NetlinkSocket& socket, const std::string& action, const model::Rule& rule);
+void delete_rule(NetlinkSocket& socket, const std::string& action, const model::Rule& rule);
 
 }  // namespace podnic::kernel::rtnetlink

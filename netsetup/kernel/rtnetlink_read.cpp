@@ -384,6 +384,7 @@ void observe(NetlinkSocket& socket, NetState& state) {
       state.routes.push_back(std::move(found.route));
     }
   }
+  state.rules = rules(socket);
   for (auto& [index, found] : links) {
     found.link.master = name_of(found.master);
     put_in_order(found);

@@ -15,7 +15,8 @@ struct Connection {
   IpAddress answerer;                  ///< who answers it: another one where it is translated
   std::uint16_t answerer_port = 0;
   bool destination_translated = false;  ///< IPS_DST_NAT
-  Bytes tuple;                          ///< the kernel's own name of it: CTA_TUPLE_ORIG
+  std::uint32_t mark = 0;
+  Bytes tuple;  ///< the kernel's own name of it: CTA_TUPLE_ORIG
   friend bool operator==(const Connection&, const Connection&) = default;
 };
 

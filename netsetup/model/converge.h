@@ -6,8 +6,8 @@
 //   converge(plan, wanted)   apply each step, observe again: the difference must be gone
 //
 // Order matters for safety: the guest's path opens last and closes first. On the way up: nftables table,
-// links (down), sysctls, their filters, master and up, addresses, filters of other links. On the way down:
-// filters, links, sysctls, table. Forwarding is the
+// links (down), sysctls, their filters, master and up, addresses, routes, rules, filters of other links. On
+// the way down: filters, rules, links, routes, sysctls, table. Forwarding is the
 // last sysctl to be switched on and the first to be switched off.
 #pragma once
 

@@ -203,6 +203,18 @@ struct Planner {
     }
   }
 
+  void delete_rules() {
+    for (const Rule& rule : wanted.no_rules) {
+      if (std::ranges::find(now.rules, rule) != now.rules.end()) emit(DeleteRule{rule});
+    }
+  }
+
+  void add_rules() {
+    for (const Rule& rule : wanted.rules) {
+      if (std::ranges::find(now.rules, rule) == now.rules.end()) emit(AddRule{rule});
+    }
+  }
+
   static bool leans(const Route& route) { return route.gateway || !route.hops.empty(); }
 
   /// A NIC that has gone took its routes along.
@@ -363,6 +375,7 @@ std::string sysctl_of_link(const std::string& key, const std::string& link) {
 Plan diff(const NetState& observed, const NetState& wanted, const Ownership& ownership) {
   Planner planner{observed, wanted, ownership, {}};
   planner.delete_filters();
+  planner.delete_rules();
   planner.delete_links();
   planner.replace_tables(Planner::Of::packets);
   planner.create_links();
@@ -379,6 +392,7 @@ Plan diff(const NetState& observed, const NetState& wanted, const Ownership& own
   planner.add_ways_to_gateways();
   planner.add_routes();
   planner.delete_routes();
+  planner.add_rules();
   planner.add_filters(Planner::On::other_links);
   planner.delete_tables();
   return std::move(planner.plan);

@@ -192,6 +192,15 @@ std::vector<Drift> drifts(const NetState& observed, const NetState& wanted, cons
   for (const Route& route : wanted.no_routes) {
     if (has_route(route)) all.drifts.push_back({"route", std::string(absent), to_string(route)});
   }
+  const auto has_rule = [&](const Rule& rule) {
+    return std::ranges::find(observed.rules, rule) != observed.rules.end();
+  };
+  for (const Rule& rule : wanted.rules) {
+    if (!has_rule(rule)) all.drifts.push_back({"rule", to_string(rule), std::string(absent)});
+  }
+  for (const Rule& rule : wanted.no_rules) {
+    if (has_rule(rule)) all.drifts.push_back({"rule", std::string(absent), to_string(rule)});
+  }
   for (const auto& [key, value] : wanted.sysctls) {
     const auto found = observed.sysctls.find(key);
     const bool present = found != observed.sysctls.end() && found->second;

@@ -110,4 +110,12 @@ std::string to_string(const Route& route) {
   return text;
 }
 
+std::string to_string(const Rule& rule) {
+  std::string text;
+  const std::string mask = rule.mask == 0xffffffff ? "" : fmt::format("/{:#x}", rule.mask);
+  if (rule.mask != 0) text += fmt::format("fwmark {:#x}{} ", rule.mark, mask);
+  text += fmt::format("table {} priority {} protocol {}", rule.table, rule.priority, rule.protocol);
+  return rule.beyond.empty() ? text : text + " and " + rule.beyond;
+}
+
 }  // namespace podnic::model

@@ -140,12 +140,31 @@ struct Route {
   [[nodiscard]] bool goes_by(const std::string& name) const;
 };
 
+/// A rule of policy routing: which packets are routed by which table.
+struct Rule {
+  Family family = Family::v4;
+  std::uint32_t priority = 0;  ///< the lowest is asked first; "local" has 0, "main" 32766
+  std::uint32_t mark = 0;      ///< of the packets that it is for; 0 with mask 0: all
+  std::uint32_t mask = 0;
+  std::uint32_t table = main_table;
+  std::uint8_t protocol = 0;  ///< RTPROT_*: who made it
+  /// What it has that podnic's own never have ("other conditions"); empty: nothing.
+  std::string beyond;
+  friend bool operator==(const Rule&, const Rule&) = default;
+};
+
+/// The protocol of the routes and rules that are podnic's own: of the numbers that <linux/rtnetlink.h> leaves
+/// to users, and that neither it nor iproute2's rt_protos gives to anybody.
+inline constexpr std::uint8_t podnic_protocol = 112;
+
 struct NetState {
   std::map<std::string, std::optional<Link>> links;
   /// Observed: all. Wanted: those that must be there; but the kernel learns those of Router Advertisements
   /// by itself.
   std::vector<Route> routes;
   std::vector<Route> no_routes;  ///< wanted only: those that must not be there
+  std::vector<Rule> rules;       ///< observed: all
+  std::vector<Rule> no_rules;    ///< wanted only
   /// Keys as paths below /proc/sys ("net/ipv4/conf/eth0/forwarding": interface names may hold dots), values
   /// without the final newline. No value: the file does not exist.
   std::map<std::string, std::optional<std::string>> sysctls;
@@ -164,6 +183,8 @@ std::string quoted(const std::string& word);
 /// As iproute2 writes them after "ip address add" and "ip route add".
 std::string to_string(const Address& address);
 std::string to_string(const Route& route);
+/// "ip rule add" takes the family before it.
+std::string to_string(const Rule& rule);
 
 /// The present link of that name, or nullptr.
 const Link* find_link(const NetState& state, const std::string& name);

@@ -75,6 +75,9 @@ struct ExprText {
   std::string operator()(const Meta& e) const {
     return fmt::format("meta load key {} => reg {}", e.key, e.dreg);
   }
+  std::string operator()(const MetaSet& e) const {
+    return fmt::format("meta set key {} with reg {}", e.key, e.sreg);
+  }
   std::string operator()(const Payload& e) const {
     return fmt::format("payload load {}b @ header {} + {} => reg {}", e.length, e.base, e.offset, e.dreg);
   }
@@ -89,6 +92,10 @@ struct ExprText {
     return fmt::format("bitwise reg {} = (reg {} & {}) ^ {}", e.dreg, e.sreg, hex(e.mask), hex(e.xor_value));
   }
   std::string operator()(const Ct& e) const { return fmt::format("ct load key {} => reg {}", e.key, e.dreg); }
+  std::string operator()(const CtSet& e) const {
+    return fmt::format("ct set key {} with reg {}{}", e.key, e.sreg,
+                       e.direction ? fmt::format(" dir {}", *e.direction) : "");
+  }
   std::string operator()(const Lookup& e) const {
     return fmt::format("lookup reg {} {}@{} dreg {}", e.sreg, e.invert ? "!" : "", e.set, e.dreg);
   }

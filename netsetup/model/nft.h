@@ -44,6 +44,11 @@ struct Meta {
   std::uint32_t dreg = 0;
   friend bool operator==(const Meta&, const Meta&) = default;
 };
+struct MetaSet {
+  std::uint32_t key = 0;  ///< NFT_META_MARK
+  std::uint32_t sreg = 0;
+  friend bool operator==(const MetaSet&, const MetaSet&) = default;
+};
 struct Payload {
   std::uint32_t base = 0;    ///< NFT_PAYLOAD_*_HEADER
   std::uint32_t offset = 0;  ///< bytes
@@ -65,9 +70,15 @@ struct Bitwise {  ///< dreg = (sreg & mask) ^ xor_value
   friend bool operator==(const Bitwise&, const Bitwise&) = default;
 };
 struct Ct {
-  std::uint32_t key = 0;  ///< NFT_CT_STATE, NFT_CT_STATUS
+  std::uint32_t key = 0;  ///< NFT_CT_STATE, _STATUS, _MARK, _DIRECTION
   std::uint32_t dreg = 0;
   friend bool operator==(const Ct&, const Ct&) = default;
+};
+struct CtSet {
+  std::uint32_t key = 0;  ///< NFT_CT_MARK, NFT_CT_ZONE
+  std::uint32_t sreg = 0;
+  std::optional<std::uint8_t> direction;  ///< IP_CT_DIR_*; of a zone
+  friend bool operator==(const CtSet&, const CtSet&) = default;
 };
 struct Lookup {
   std::string set;
@@ -118,8 +129,8 @@ struct Unknown {
   friend bool operator==(const Unknown&, const Unknown&) = default;
 };
 
-using Expr = std::variant<Meta, Payload, Cmp, Bitwise, Ct, Lookup, Immediate, Verdict, Nat, Forward,
-                          SetTcpOption, Masquerade, Counter, Unknown>;
+using Expr = std::variant<Meta, MetaSet, Payload, Cmp, Bitwise, Ct, CtSet, Lookup, Immediate, Verdict, Nat,
+                          Forward, SetTcpOption, Masquerade, Counter, Unknown>;
 
 // --- tables
 // -----------------------------------------------------------------------------------------------------
@@ -132,7 +143,7 @@ struct Rule {
 
 /// Where a base chain hangs.
 struct Hook {
-  std::string type;          ///< "nat" or "filter"
+  std::string type;          ///< "nat", "filter", or "route": routed anew when its mark has changed
   std::uint32_t number = 0;  ///< NF_INET_*, NF_BR_*, NF_NETDEV_*
   std::int32_t priority = 0;
   bool drop_policy = false;
@@ -251,6 +262,10 @@ Fragment state_is_new();
 Fragment state_is_invalid();   ///< conntrack can make nothing of it; NAT passes it over
 Fragment has_no_connection();  ///< the same, or it was not asked at all
 Fragment is_not_dnated();
+Fragment is_dnated();
+Fragment is_reply();  ///< goes the connection's other way
+Fragment connection_mark_is(std::uint32_t mark);
+Fragment connection_mark_is_not(std::uint32_t mark);
 Fragment counter();
 Fragment accept();
 Fragment drop();
@@ -265,6 +280,10 @@ Fragment dnat_mapped(const IpAddress& to, std::uint8_t protocol, std::string_vie
 Fragment masquerade();
 /// Where its maximum segment size is larger (nft_exthdr_tcp_set_eval() never makes it larger).
 Fragment set_maximum_segment(std::uint16_t bytes);
-Fragment begins_connection();  ///< TCP's SYN, and the SYN that answers it
+Fragment begins_connection();                      ///< TCP's SYN, and the SYN that answers it
+Fragment set_mark(std::uint32_t mark);             ///< of the packet
+Fragment set_connection_mark(std::uint32_t mark);  ///< and of all packets of its connection
+/// Where connections are looked up: before they are (priority raw). The other direction stays where it is.
+Fragment set_original_zone(std::uint16_t zone);
 
 }  // namespace podnic::model::nft

@@ -1,9 +1,11 @@
 // Fragments of rules: the same expressions, in the same order, that nft's own compiler makes of the text
 // beside them.
+#include <fmt/format.h>
 #include <netinet/in.h>
 // netinet/in.h must come before the netfilter headers.
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <net/ethernet.h>
 
@@ -35,6 +37,11 @@ Value byte_value(std::uint8_t byte) {
 /// Conntrack state and status are 32-bit numbers in the host's byte order.
 Value host_u32(std::uint32_t number) {
   return value_of(std::bit_cast<std::array<std::uint8_t, 4>>(number));
+}
+
+/// As nft prints it.
+std::string mark_text(std::uint32_t mark) {
+  return fmt::format("{:#010x}", mark);
 }
 
 /// nft compares whole 16-byte interface names, padded with NULs.
@@ -282,6 +289,41 @@ Fragment is_not_dnated() {
   return {{Ct{NFT_CT_STATUS, reg1}, Bitwise{reg1, reg1, host_u32(IPS_DST_NAT), host_u32(0)},
            Cmp{NFT_CMP_EQ, reg1, host_u32(0)}},
           "ct status ! dnat"};
+}
+
+Fragment is_dnated() {
+  return {{Ct{NFT_CT_STATUS, reg1}, Bitwise{reg1, reg1, host_u32(IPS_DST_NAT), host_u32(0)},
+           Cmp{NFT_CMP_NEQ, reg1, host_u32(0)}},
+          "ct status dnat"};
+}
+
+Fragment is_reply() {
+  return {{Ct{NFT_CT_DIRECTION, reg1}, Cmp{NFT_CMP_EQ, reg1, byte_value(IP_CT_DIR_REPLY)}},
+          "ct direction reply"};
+}
+
+Fragment connection_mark_is(std::uint32_t mark) {
+  return {{Ct{NFT_CT_MARK, reg1}, Cmp{NFT_CMP_EQ, reg1, host_u32(mark)}}, "ct mark " + mark_text(mark)};
+}
+
+Fragment connection_mark_is_not(std::uint32_t mark) {
+  return {{Ct{NFT_CT_MARK, reg1}, Cmp{NFT_CMP_NEQ, reg1, host_u32(mark)}}, "ct mark != " + mark_text(mark)};
+}
+
+Fragment set_mark(std::uint32_t mark) {
+  return {{Immediate{reg1, host_u32(mark)}, MetaSet{NFT_META_MARK, reg1}},
+          "meta mark set " + mark_text(mark)};
+}
+
+Fragment set_connection_mark(std::uint32_t mark) {
+  return {{Immediate{reg1, host_u32(mark)}, CtSet{NFT_CT_MARK, reg1, std::nullopt}},
+          "ct mark set " + mark_text(mark)};
+}
+
+Fragment set_original_zone(std::uint16_t zone) {
+  const auto bytes = std::bit_cast<std::array<std::uint8_t, 2>>(zone);
+  return {{Immediate{reg1, value_of(bytes)}, CtSet{NFT_CT_ZONE, reg1, std::uint8_t{IP_CT_DIR_ORIGINAL}}},
+          "ct original zone set " + std::to_string(zone)};
 }
 
 Fragment counter() {

@@ -21,6 +21,14 @@ std::string bridge_words(const BridgeOptions& options) {
                      options.group_forward_mask);
 }
 
+std::string_view ip_version(const Rule& rule) {
+  return rule.family == Family::v4 ? "IPv4" : "IPv6";
+}
+
+std::string_view ip_flag(const Rule& rule) {
+  return rule.family == Family::v4 ? "-4" : "-6";
+}
+
 struct Describe {
   std::string operator()(const CreateLink& step) const {
     return fmt::format("creating {} '{}'", noun(step.link), step.name);
@@ -58,6 +66,12 @@ struct Describe {
   }
   std::string operator()(const DeleteRoute& step) const {
     return fmt::format("removing route {}", to_string(step.route));
+  }
+  std::string operator()(const AddRule& step) const {
+    return fmt::format("adding {} rule {}", ip_version(step.rule), to_string(step.rule));
+  }
+  std::string operator()(const DeleteRule& step) const {
+    return fmt::format("removing {} rule {}", ip_version(step.rule), to_string(step.rule));
   }
   std::string operator()(const SetSysctl& step) const {
     return fmt::format("setting sysctl {} to {}", step.key, step.value);
@@ -154,6 +168,12 @@ struct Commands {
   }
   Lines operator()(const AddRoute& step) const { return {"ip route append " + to_string(step.route)}; }
   Lines operator()(const DeleteRoute& step) const { return {"ip route delete " + to_string(step.route)}; }
+  Lines operator()(const AddRule& step) const {
+    return {fmt::format("ip {} rule add {}", ip_flag(step.rule), to_string(step.rule))};
+  }
+  Lines operator()(const DeleteRule& step) const {
+    return {fmt::format("ip {} rule delete {}", ip_flag(step.rule), to_string(step.rule))};
+  }
   Lines operator()(const SetSysctl& step) const {
     return {fmt::format("sysctl -w {}", quoted(step.key + "=" + step.value))};
   }

@@ -123,6 +123,13 @@ struct Simulator {
 
   void operator()(const DeleteRoute& step) const { std::erase(state.routes, step.route); }
 
+  /// A rule names no link: it stays when one goes.
+  void operator()(const AddRule& step) const {
+    if (std::ranges::find(state.rules, step.rule) == state.rules.end()) state.rules.push_back(step.rule);
+  }
+
+  void operator()(const DeleteRule& step) const { std::erase(state.rules, step.rule); }
+
   void operator()(const SetSysctl& step) const {
     state.sysctls[step.key] = step.value;
     // addrconf_fixup_forwarding(): "all" writes through to "default" and to every link.

@@ -60,6 +60,14 @@ struct DeleteRoute {
   Route route;
   friend bool operator==(const DeleteRoute&, const DeleteRoute&) = default;
 };
+struct AddRule {
+  Rule rule;
+  friend bool operator==(const AddRule&, const AddRule&) = default;
+};
+struct DeleteRule {
+  Rule rule;
+  friend bool operator==(const DeleteRule&, const DeleteRule&) = default;
+};
 struct SetSysctl {
   std::string key;
   std::string value;
@@ -103,8 +111,8 @@ struct DeleteFilter {
 };
 
 using Step = std::variant<CreateLink, DeleteLink, SetLink, RenameLink, AddAddress, DeleteAddress, AddRoute,
-                          DeleteRoute, SetSysctl, ReplaceTable, DeleteTable, CreateIngress, DeleteIngress,
-                          AddFilter, DeleteFilter>;
+                          DeleteRoute, AddRule, DeleteRule, SetSysctl, ReplaceTable, DeleteTable,
+                          CreateIngress, DeleteIngress, AddFilter, DeleteFilter>;
 using Plan = std::vector<Step>;
 
 /// The step in words, as an Error's action: "creating tap 'tap-eth0'".

@@ -23,6 +23,14 @@ Progress stop_at(std::size_t count) {
   return at_step(count, [] { throw Stopped(); });
 }
 
+/// Those that the kernel does not make by itself, when it pleases.
+std::vector<model::Route> own_routes(const NetState& state) {
+  std::vector<model::Route> own;
+  std::ranges::copy_if(state.routes, std::back_inserter(own),
+                       [](const model::Route& route) { return route.protocol == model::podnic_protocol; });
+  return own;
+}
+
 /// Where the model and the kernel disagree. The model does not know the sysctls of a new link until they are
 /// set.
 std::string disagreement(NetState expected, NetState found) {
@@ -50,6 +58,11 @@ std::string disagreement(NetState expected, NetState found) {
   for (const auto& [name, ingress] : expected.ingress) {
     if (ingress != found.ingress.at(name)) text += " ingress of " + name;
   }
+  const auto differ = [](const auto& some, const auto& others) {
+    return !std::ranges::is_permutation(some, others);
+  };
+  if (differ(expected.rules, found.rules)) text += " rules";
+  if (differ(own_routes(expected), own_routes(found))) text += " routes";
   for (const auto& [key, value] : expected.sysctls) {
     const bool unknown = !value && model::find_link(expected, model::link_of_sysctl(key)) != nullptr;
     if (!unknown && value != found.sysctls.at(key)) {

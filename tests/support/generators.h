@@ -161,6 +161,7 @@ inline void add_masquerade_options(Random& random, bindings::Request& request) {
         prefix(random.pick<const char*>({"10.99.0.0/24", "192.168.77.64/30", "172.29.0.0/16"}));
   if (random.chance(40))
     request.guest_cidr6 = prefix(random.pick<const char*>({"fd99::/64", "fd99:1::40/126", "fd99:2::/96"}));
+  if (random.chance(30)) request.routing_table = random.pick({0U, 7001U, 7032U});
   request.service.slaac = random.chance(20) && !request.guest_cidr6;
   request.ports = random_ports(random);
   if (request.ports.empty() && random.chance(50)) {
@@ -190,6 +191,7 @@ inline bindings::Request random_request(Random& random, const PodSpec& pod,
   request.guard = !random.chance(25);
   if (request.guard && binding != "masquerade" && random.chance(40))
     request.allowed = {*IpPrefix::parse("192.0.2.0/24"), *IpPrefix::parse("2001:db8:1::/48")};
+  request.service.default_route = !random.chance(20);
   request.service.dhcp4 = !random.chance(10);
   request.service.dhcp6 = !random.chance(10);
   request.service.router = request.service.slaac || !random.chance(10);

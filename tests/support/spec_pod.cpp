@@ -145,6 +145,7 @@ Snapshot take_snapshot(const TestNetns& netns) {
       snapshot[std::string(title) + " " + name] += item.dump();
     }
   }
+  snapshot["mark"] = netns.must("cat /proc/sys/net/ipv*/fwmark_reflect");
   // tc's JSON is not valid for every filter.
   // Those within mq are one for each queue that is open.
   snapshot["qdiscs"] = netns.must("tc qdisc show | grep -v ' parent :'");

@@ -69,6 +69,8 @@ NetState before_of(const Design& design, const NetState& observed) {
     if (link && link->alias == tag) before.links.try_emplace(name, std::nullopt);
     if (link && link->alias == tag && !link->former_name.empty()) before.links[link->former_name];
   }
+  before.no_routes.insert(before.no_routes.end(), design.desired.routes.begin(), design.desired.routes.end());
+  before.no_rules = design.desired.rules;
   for (const auto& [name, table] : design.desired.tables) before.tables[name] = std::nullopt;
   for (const auto& [name, ingress] : design.desired.ingress) before.ingress[name] = std::nullopt;
   for (const auto& [key, value] : design.desired.sysctls) {
@@ -110,6 +112,9 @@ void expect_loop_closes(const Design& design, const NetState& observed) {
                   std::ranges::count(after.routes, route) == 1)
           << model::to_string(route);
     }
+    EXPECT_EQ(after.rules, observed.rules);
+    EXPECT_TRUE(std::ranges::none_of(
+        after.routes, [](const auto& route) { return route.protocol == model::podnic_protocol; }));
     for (const auto& [key, value] : observed.sysctls) EXPECT_EQ(after.sysctls.at(key), value) << key;
   }
 }

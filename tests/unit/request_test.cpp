@@ -144,6 +144,30 @@ TEST(Forwarding, AConnectionIsObsoleteWhenItsGuestOrPortIsNotTheRequestsAnyMore)
   }
 }
 
+TEST(Forwarding, AnotherGuestsConnectionsAreNotItsOwnThoughItHasTheSameAddress) {
+  const IpAddress loopback = *IpAddress::parse("127.0.0.1");
+  const IpAddress guest = *IpAddress::parse("10.0.2.2");
+  Forwarding now{.pod = {loopback}, .guest = {guest}, .forwards = *normalize(ports_of({"80"}), {})};
+  model::Connection connection{.protocol = IPPROTO_TCP,
+                               .destination = loopback,
+                               .destination_port = 81,
+                               .answerer = guest,
+                               .answerer_port = 81,
+                               .destination_translated = true,
+                               .tuple = {}};
+  const auto is_ended = [&](std::uint32_t guests_mark, std::uint32_t mark) {
+    now.mark = guests_mark;
+    connection.mark = mark;
+    return is_obsolete(connection, now, {});
+  };
+  EXPECT_TRUE(is_ended(0, 0));
+  EXPECT_TRUE(is_ended(0, 1337)) << "somebody else's mark";
+  EXPECT_FALSE(is_ended(0, 7001));
+  EXPECT_TRUE(is_ended(7001, 7001));
+  EXPECT_FALSE(is_ended(7001, 7002));
+  EXPECT_FALSE(is_ended(7001, 0));
+}
+
 TEST(RequestJson, AnUnknownKeyIsNamedWithTheNearestKnownOne) {
   const std::array<std::array<const char*, 3>, 3> table{{
       {R"({"guestCidr": "10.0.2.0/24"})", "'guestCidr' is not a known key (its value is \"10.0.2.0/24\")",
