@@ -211,8 +211,7 @@ std::string features_of(const nft::Rule& rule) {
     if (std::holds_alternative<nft::Masquerade>(expr)) add("CONFIG_NFT_MASQ (module nft_masq)");
     if (std::holds_alternative<nft::Ct>(expr)) add("CONFIG_NFT_CT (module nft_ct)");
     if (std::holds_alternative<nft::Forward>(expr)) add("CONFIG_NFT_FWD_NETDEV (module nft_fwd_netdev)");
-    if (std::holds_alternative<nft::CtSet>(expr))
-      add("CONFIG_NFT_CT (module nft_ct) with CONFIG_NF_CONNTRACK_ZONES and CONFIG_NF_CONNTRACK_MARK");
+    if (std::holds_alternative<nft::CtSet>(expr)) add("CONFIG_NF_CONNTRACK_ZONES, CONFIG_NF_CONNTRACK_MARK");
   }
   return features;
 }

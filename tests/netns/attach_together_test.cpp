@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -30,7 +31,16 @@ struct Together : testing::Test {
 struct Nic {
   std::string name;
   Topology topology;
+  std::string binding = "masquerade";
+  bool same_network = false;
 };
+
+/// As it would be said by a user who has one template for all NICs.
+void vary(Nic& nic, Random& random) {
+  nic.binding = random.pick<const char*>({"masquerade", "masquerade", "masquerade", "bridge", "tc"});
+  nic.same_network = nic.binding == "masquerade" && random.chance(60);
+  if (nic.binding != "masquerade") nic.topology = Topology::tap;
+}
 
 TEST_F(Together, SeveralNicsComeAndGoInAnyOrder) {
   const std::uint64_t seed = seed_or(31);
@@ -48,12 +58,18 @@ TEST_F(Together, SeveralNicsComeAndGoInAnyOrder) {
     const SpecPod pod(spec);
     const Snapshot start = take_snapshot(pod.pod);
     std::vector<Nic> nics{{"eth0", Topology::tap}, {"net1", Topology::tap}, {"net2", Topology::bridge}};
+    if (round % 3 != 0) {
+      for (Nic& nic : nics) vary(nic, random);
+    }
     const auto shuffle = [&] {
       for (std::size_t i = nics.size(); i > 1; --i) std::swap(nics[i - 1], nics[random.below(i)]);
     };
     const auto attach_one = [&](const Nic& nic) {
       Request wanted = request(nic.topology);
       wanted.interface = nic.name;
+      wanted.binding = nic.binding;
+      if (nic.same_network) wanted.guest_cidr4 = prefix("10.99.0.0/24");
+      if (nic.same_network) wanted.guest_cidr6 = prefix("fd99::/120");
       attach(wanted, place_of(pod.pod));
     };
     const auto expect_whole = [&](std::size_t first, std::size_t last) {
@@ -64,7 +80,7 @@ TEST_F(Together, SeveralNicsComeAndGoInAnyOrder) {
     shuffle();
     for (std::size_t i = 0; i < nics.size(); ++i) {
       attach_one(nics[i]);
-      order += "+" + nics[i].name;
+      order += fmt::format("+{} {}{} ", nics[i].name, nics[i].binding, nics[i].same_network ? " same" : "");
       expect_whole(0, i + 1);
     }
     shuffle();
@@ -83,6 +99,31 @@ TEST_F(Together, SeveralNicsComeAndGoInAnyOrder) {
     EXPECT_THAT(files_in(state), IsEmpty());
     if (HasFailure()) return;
   }
+}
+
+TEST_F(Together, ARoutingTableGoesWithItsTapWhenTheRecordIsLost) {
+  PodSpec spec;
+  spec.commands = {
+      "ip link add net1 type veth peer name p1; ip addr add 10.8.0.2/24 dev net1;"
+      "ip addr add fd00:8::2/64 dev net1 nodad; ip link set net1 up; ip link set p1 up",
+      "ip rule add fwmark 7001 table 7 priority 7001; ip route add 203.0.113.0/24 dev net1 table 7"};
+  const SpecPod pod(spec);
+  const std::string look =
+      "ip rule; ip -6 rule; ip route show table all; ip -6 route show table all proto 112";
+  const auto nic = [](const char* name) {
+    Request wanted = request(Topology::tap);
+    wanted.interface = name;
+    return wanted;
+  };
+  attach(nic("eth0"), place_of(pod.pod));
+  const std::string before = pod.pod.must(look);
+  const Attachment second = attach(nic("net1"), place_of(pod.pod));
+  EXPECT_EQ(second.record.request.routing_table, 7001U);
+  EXPECT_NE(pod.pod.must(look), before);
+  std::filesystem::remove(state + "/" + second.record.id + ".json");
+  EXPECT_TRUE(detach({.interface = "net1"}, place_of(pod.pod)));
+  EXPECT_EQ(pod.pod.must(look), before);
+  EXPECT_THAT(check({.interface = "eth0"}, place_of(pod.pod)), IsEmpty());
 }
 
 /// Runs all bodies at once and gives back what they threw.

@@ -95,6 +95,48 @@ TEST(KernelObserve, RoutesOfEveryKind) {
       << "and none of table local";
 }
 
+TEST(KernelObserve, RulesOfBothFamilies) {
+  const Pod pod;
+  pod.pod.must(
+      "ip rule add fwmark 7/0xff table 7 priority 70 protocol static; ip rule add table 300 priority 71;"
+      "ip rule add not fwmark 9 table 8 priority 72; ip rule add from 10.0.0.0/8 blackhole priority 73;"
+      "ip -6 rule add iif lo table 9 priority 74");
+  Kernel kernel(pod.pod.netns());
+  const auto rules = [&](Family family) {
+    std::vector<std::string> texts;
+    for (const model::Rule& rule : kernel.observe({}).rules) {
+      if (rule.family == family) texts.push_back(model::to_string(rule));
+    }
+    return texts;
+  };
+  const std::vector<std::string> v4{"table 255 priority 0 protocol 2",
+                                    "fwmark 0x7/0xff table 7 priority 70 protocol 4",
+                                    "table 300 priority 71 protocol 3",
+                                    "fwmark 0x9 table 8 priority 72 protocol 3 and other conditions",
+                                    "table 0 priority 73 protocol 3 and other conditions",
+                                    "table 254 priority 32766 protocol 2",
+                                    "table 253 priority 32767 protocol 2"};
+  const std::vector<std::string> v6{"table 255 priority 0 protocol 2",
+                                    "table 9 priority 74 protocol 3 and other conditions",
+                                    "table 254 priority 32766 protocol 2"};
+  EXPECT_EQ(rules(Family::v4), v4);
+  EXPECT_EQ(rules(Family::v6), v6);
+
+  for (const Family family : {Family::v4, Family::v6}) {
+    const model::Rule own{.family = family,
+                          .priority = 7001,
+                          .mark = 7001,
+                          .mask = 0xffffffff,
+                          .table = 7001,
+                          .protocol = model::podnic_protocol};
+    for (int i = 0; i < 2; ++i) kernel.apply(model::AddRule{own});
+    EXPECT_THAT(rules(family), Contains("fwmark 0x1b59 table 7001 priority 7001 protocol 112").Times(1));
+    for (int i = 0; i < 2; ++i) kernel.apply(model::DeleteRule{own});
+  }
+  EXPECT_EQ(rules(Family::v4), v4);
+  EXPECT_EQ(rules(Family::v6), v6);
+}
+
 /// The two ends of a veth come and go together. A dump of many links takes several reads, and the kernel says
 /// when a change came between them (NLM_F_DUMP_INTR).
 TEST(KernelObserve, AChangeWhileItReadsGivesNoHalfOfIt) {

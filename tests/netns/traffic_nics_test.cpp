@@ -26,16 +26,16 @@ enum class Gateway : std::uint8_t {
 /// whatever leaves by the wrong NIC finds nobody who knows of it.
 class TwoNics : public testing::TestWithParam<Topology> {
  protected:
-  /// `v`: which of the two.
-  static IpAddress pod_ip(int v, Family family) {
+  /// `v`: which of the two NICs.
+  static IpAddress pod_ip(std::size_t v, Family family) {
     if (v == 0) return ip(family == Family::v4 ? "10.244.1.5" : "fd00:10:244:1::5");
     return ip(family == Family::v4 ? "10.8.0.5" : "fd00:8::5");
   }
   static IpAddress world(Family family) { return ip(family == Family::v4 ? "192.0.2.10" : "2001:db8::10"); }
   [[nodiscard]] const TestNetns& pod() const { return net.pod; }
-  [[nodiscard]] const TestNetns& outside(int v) const { return v == 0 ? net.peer : other; }
+  [[nodiscard]] const TestNetns& outside(std::size_t v) const { return v == 0 ? net.peer : other; }
   [[nodiscard]] Place place() const { return {.netns = net.pod.path(), .state_dir = state / "records"}; }
-  static const char* nic(int v) { return v == 0 ? "eth0" : "net1"; }
+  static const char* nic(std::size_t v) { return v == 0 ? "eth0" : "net1"; }
 
   void make(Gateway gateway) {
     other.must(fmt::format(
@@ -65,7 +65,7 @@ class TwoNics : public testing::TestWithParam<Topology> {
   }
 
   /// Attaches the pod NIC and starts its guest, on the same network as every other one.
-  void wire(int v, const std::vector<const char*>& ports) {
+  void wire(std::size_t v, const std::vector<const char*>& ports) {
     Request request{.interface = nic(v),
                     .topology = GetParam(),
                     .guest_cidr4 = prefix("10.0.2.0/24"),
@@ -79,7 +79,7 @@ class TwoNics : public testing::TestWithParam<Topology> {
   void expect_guests_where_their_nics_are(Gateway gateway);
 
   void expect_nothing_drifted() const {
-    for (const int v : {0, 1}) {
+    for (const std::size_t v : {0UL, 1UL}) {
       EXPECT_EQ(check({.interface = nic(v)}, place()), std::vector<model::Drift>{}) << nic(v);
       EXPECT_EQ(attach(records[v].request, place()).steps, model::Plan{}) << nic(v);
     }
@@ -109,7 +109,7 @@ void TwoNics::expect_guests_where_their_nics_are(Gateway gateway) {
   for (const Family family : both_families) {
     const IpAddress gateway_ip =
         *(family == Family::v4 ? records[0].guest.gateway4 : records[0].guest.gateway6);
-    for (const int v : {0, 1, 0}) {
+    for (const std::size_t v : {0UL, 1UL, 0UL}) {
       SCOPED_TRACE(fmt::format("{} IPv{}", nic(v), family == Family::v4 ? 4 : 6));
       const std::string guest = fmt::format("guest{}", v);
       for (const std::uint8_t protocol : tcp_and_udp) {
@@ -179,7 +179,7 @@ TEST_P(TwoNics, TheSamePortsAtTheSameTime) {
   };
   for (const Family family : both_families) {
     for (const bool stream : {true, false}) {
-      for (const int v : {0, 1}) {
+      for (const std::size_t v : {0UL, 1UL}) {
         EXPECT_EQ(ask_from(guests[v]->netns, family, stream, world(family), 443),
                   fmt::format("world{}\n", v));
         EXPECT_EQ(ask_from(outside(v), family, stream, pod_ip(v, family), 80), fmt::format("guest{}\n", v));
@@ -215,7 +215,7 @@ TEST_P(TwoNics, StrictSourceValidationOfThePodIsNoObstacle) {
   EXPECT_EQ(ask(guests[1]->netns, IPPROTO_TCP, world(Family::v4), 443),
             answer("world1", 443, pod_ip(1, Family::v4)));
   expect_nothing_drifted();
-  for (const int v : {0, 1}) {
+  for (const std::size_t v : {0UL, 1UL}) {
     guests[v].reset();
     EXPECT_TRUE(detach({.interface = nic(v)}, place()));
   }
@@ -231,7 +231,7 @@ TEST_P(TwoNics, ANicWithoutGatewayLeadsOutByThePods) {
   const Answerer at_guest(guests[1]->netns, "guest1", {80});
   other.must("ip addr del 192.0.2.10/32 dev lo; ip route replace 10.8.0.5 dev veth1 src 10.8.0.1");
   for (const std::uint8_t protocol : tcp_and_udp) {
-    for (const int v : {0, 1}) {
+    for (const std::size_t v : {0UL, 1UL}) {
       EXPECT_EQ(ask(guests[v]->netns, protocol, world(Family::v4), 443),
                 answer("world0", 443, pod_ip(0, Family::v4)));
     }
@@ -244,7 +244,7 @@ TEST_P(TwoNics, NoGuestTakesPartInAnothersConnections) {
   make(Gateway::second_best);
   wire(0, {"53/udp"});
   wire(1, {"53/udp"});
-  for (const int v : {0, 1}) {
+  for (const std::size_t v : {0UL, 1UL}) {
     SCOPED_TRACE(nic(v));
     const Answerer at_guest(guests[v]->netns, "guest", {53});
     Capture seen(outside(v), v == 0 ? "veth0" : "veth1");
@@ -331,8 +331,8 @@ INSTANTIATE_TEST_SUITE_P(Mixes, HotPlug,
                                          Mix{"masquerade", "tc"}, Mix{"bridge", "masquerade"},
                                          Mix{"tc", "masquerade"}, Mix{"bridge", "bridge"}, Mix{"tc", "tc"},
                                          Mix{"bridge", "tc"}, Mix{"tc", "bridge"}),
-                         [](const auto& info) {
-                           return std::string(info.param.first) + "_" + info.param.second;
+                         [](const auto& one) {
+                           return std::string(one.param.first) + "_" + one.param.second;
                          });
 
 }  // namespace
