@@ -102,7 +102,6 @@ po::options_description request_flags() {
       ("no-guard", po::bool_switch(), "let the guest say what it likes at its tap")  //
       ("allow-address", po::value<std::vector<std::string>>(),
        "address or network that the guest may use beside its own; repeatable")  //
-       "IPv6 network of gateway and guest (default fd10:0:2::/120)")  //
       ("routing-table", po::value<std::uint32_t>(),
        "the guest's own routing table, 7001 to 7032; 0: none (default: one where it needs one)")  //
       ("group-fwd-mask", po::value<std::string>(),
