@@ -120,6 +120,8 @@ void add_routing(const Choice& choice, const NetState& observed, NetState& desir
       route.table = choice.table;
       route.protocol = model::podnic_protocol;
       route.beyond.clear();
+      // The kernel took the gateway when it was reachable; the way there may have gone since.
+      route.on_link = route.gateway.has_value();
       desired.routes.push_back(std::move(route));
     }
     desired.rules.push_back({.family = family,

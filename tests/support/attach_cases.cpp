@@ -63,7 +63,9 @@ model::NetState footprint(const TestNetns& netns, const bindings::Record& record
     for (const auto& [name, ingress] : state.ingress) watch.ingress.push_back(name);
   }
   model::NetState state = kernel::Kernel(netns.netns()).observe(watch);
-  state.routes.clear();  // the kernel adds some of them later by itself
+  // The kernel adds some of the others later by itself.
+  std::erase_if(state.routes,
+                [](const model::Route& route) { return route.protocol != model::podnic_protocol; });
   return state;
 }
 

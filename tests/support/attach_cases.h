@@ -51,7 +51,7 @@ std::string binding_name(const testing::TestParamInfo<const char*>& info);
 /// Nothing drifted, and attaching again has nothing to do.
 void expect_attached(const AttachCase& test);
 
-/// What podnic itself sees of the attachment's footprint: links, sysctls and tables.
+/// What podnic itself sees of the attachment's footprint: links, sysctls, tables, rules, routes of its own.
 model::NetState footprint(const TestNetns& netns, const bindings::Record& record);
 
 /// Calls `body` in a child process, which must end by SIGKILL; fails the test when it does otherwise.

@@ -110,6 +110,7 @@ TEST(RoutingTable, ADefaultRouteOfAnotherTableIsThePodNicsOwnGateway) {
   const auto has = [&](Route one) {
     one.table = 7001;
     one.protocol = model::podnic_protocol;
+    one.on_link = true;
     return std::ranges::count(design.desired.routes, one) == 1;
   };
   EXPECT_TRUE(has(route("0.0.0.0/0", "net1", "10.8.0.1")));
