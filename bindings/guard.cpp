@@ -116,8 +116,8 @@ struct Builder {
   void arp_claims() {
     Chain chain{.name = "arp_claims"};
     if (serves4()) {
-      const Fragment for_server = also(arp_request_for(onward()->leases.v4->server));
-      chain.rules.push_back(rule({arp_claim(guard.mac, "addresses4"), for_server, accept()}));
+      const IpAddress& server = onward()->leases.v4->server;
+      chain.rules.push_back(rule({arp_request(guard.mac, "addresses4", server), accept()}));
     }
     chain.rules.push_back(rule({arp_claim(guard.mac, "addresses4"), pass()}));
     chain.rules.push_back(rule({arp_probe(guard.mac, "addresses4"), pass()}));

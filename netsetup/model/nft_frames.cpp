@@ -22,7 +22,6 @@ constexpr std::uint32_t transport_header = NFT_PAYLOAD_TRANSPORT_HEADER;
 // Offsets: IEEE 802.3; RFC 826; RFC 791 section 3.1, RFC 8200 section 3; RFC 4861 section 4.
 constexpr std::uint32_t frame_source = 6;
 constexpr std::uint32_t frame_type = 12;
-constexpr std::uint32_t arp_operation = 6;
 constexpr std::uint32_t arp_sender = 8;
 constexpr std::uint32_t arp_sender_address = 14;
 constexpr std::uint32_t arp_target_address = 24;
@@ -115,12 +114,6 @@ const Value arp_lengths = bytes_of({6, 4});
 
 }  // namespace
 
-Fragment also(Fragment fragment) {
-  // Meta and Cmp of carries().
-  fragment.exprs.erase(fragment.exprs.begin(), fragment.exprs.begin() + 2);
-  return fragment;
-}
-
 Fragment frame_from(const MacAddress& mac, std::uint16_t ethertype) {
   return {is_ethernet() +
               compare(link_header, frame_source, joined({value_of_mac(mac), value_of_port(ethertype)})),
@@ -195,10 +188,13 @@ Fragment arp_probe(const MacAddress& mac, std::string_view set) {
                       arp_kind_text, mac.to_string(), set)};
 }
 
-Fragment arp_request_for(const IpAddress& address) {
-  return {carries(ETHERTYPE_ARP) + compare(network_header, arp_operation, value_of_port(ARPOP_REQUEST)) +
-              compare(network_header, arp_target_address, value_of(address)),
-          "arp operation 1 arp daddr ip " + address.to_string()};
+Fragment arp_request(const MacAddress& mac, std::string_view set, const IpAddress& target) {
+  const Value request = joined({arp_lengths, value_of_port(ARPOP_REQUEST), value_of_mac(mac)});
+  return {carries(ETHERTYPE_ARP) + compare(network_header, 0, arp_types) +
+              compare(network_header, 4, request) + look_up(network_header, arp_sender_address, 4, set) +
+              compare(network_header, arp_target_address, value_of(target)),
+          fmt::format("{} arp operation 1 arp saddr ether {} arp saddr ip @{} arp daddr ip {}", arp_kind_text,
+                      mac.to_string(), set, target.to_string())};
 }
 
 Fragment arp_hardware_is(const MacAddress& mac) {

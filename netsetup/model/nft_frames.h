@@ -12,9 +12,6 @@
 
 namespace podnic::model::nft {
 
-/// A fragment behind another of the same protocol, which nft says once.
-Fragment also(Fragment fragment);
-
 /// The EtherType is that of a VLAN tag where the frame has one (nft_payload_copy_vlan()).
 Fragment frame_from(const MacAddress& mac, std::uint16_t ethertype);
 Fragment frame_not_from(const MacAddress& mac);
@@ -36,7 +33,8 @@ Fragment udp_ports_are(std::uint16_t source, std::uint16_t destination);
 Fragment arp_claim(const MacAddress& mac, std::string_view set);
 /// A request for one of these addresses, of that station without an address (RFC 5227 section 1.1).
 Fragment arp_probe(const MacAddress& mac, std::string_view set);
-Fragment arp_request_for(const IpAddress& address);
+/// A request for that address, with such a claim.
+Fragment arp_request(const MacAddress& mac, std::string_view set, const IpAddress& target);
 /// Of RARP as of ARP.
 Fragment arp_hardware_is(const MacAddress& mac);
 

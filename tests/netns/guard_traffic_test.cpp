@@ -174,6 +174,7 @@ TEST_P(Guarded, AllowedAddressesPassAndAnUpdateChangesThem) {
       const bool v4 = source.is_v4();
       guest->netns.must(
           fmt::format("ping -c 1 -W 5 -I {} {}", source.to_string(), v4 ? "10.244.1.1" : "fd00:10:244:1::1"));
+      guest->netns.must(fmt::format("ip addr del {}/{} dev eth0", source.to_string(), v4 ? 24 : 120));
     }
   } else {
     FrameCapture network(net.peer, "veth0");
