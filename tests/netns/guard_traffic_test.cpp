@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <nlohmann/json.hpp>
 
 #include "tests/support/guard_frames.h"
 #include "tests/support/traffic_fixture.h"
