@@ -135,6 +135,8 @@ TEST_F(TcClients, UdhcpcGetsThePodsAddressAndRenewsItAtTheServersOwn) {
 }
 
 TEST_F(TcClients, DhclientAndTheKernelGetIpv6) {
+  // The client gives up where it finds no address to speak from.
+  ASSERT_TRUE(wait_until([&] { return !guest->netns.must("ip -6 addr show dev eth0 scope link").empty(); }));
   const std::string conf = folder.write("dhclient.conf", "request dhcp6.name-servers;\n");
   const Process client(guest->netns, {"dhclient", "-6", "-d", "-lf", folder / "leases", "-pf", folder / "pid",
                                       "-cf", conf, "-sf", script.path(), "eth0"});
