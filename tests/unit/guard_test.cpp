@@ -41,9 +41,9 @@ TEST(AddressRanges, AreDisjointAndWithoutTheExceptions) {
               ElementsAre("fe80::", "fe80::2-fe80::ffff:ffff:ffff:fffe"));
 }
 
-Guard guard_with(std::size_t addresses) {
+Guard guard_with(std::uint32_t addresses) {
   Guard guard{.comment = "podnic:x", .tap = "tap-eth0", .mac = test::mac("02:00:00:00:00:01"), .others = {}};
-  for (std::size_t i = 0; i < addresses; ++i)
+  for (std::uint32_t i = 0; i < addresses; ++i)
     guard.addresses.push_back({prefix("10.0.0.0/8").host(i * 2), 32});
   return guard;
 }
@@ -66,7 +66,7 @@ TEST(Guard, EveryChainEndsWithARefusal) {
     const auto* verdict = std::get_if<model::nft::Verdict>(&chain.rules.back().exprs.back());
     ASSERT_NE(verdict, nullptr) << chain.name;
     EXPECT_TRUE(!reason_of(chain.name).empty() || !reason_of(verdict->chain).empty()) << chain.name;
-    if (chain.hook) EXPECT_TRUE(chain.hook->drop_policy);
+    EXPECT_TRUE(!chain.hook || chain.hook->drop_policy) << chain.name;
   }
   EXPECT_EQ(model::nft::device_of(table), "tap-eth0");
   EXPECT_EQ(reason_of("refuse_mac"), "mac");
