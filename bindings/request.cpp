@@ -4,14 +4,11 @@
 
 #include <algorithm>
 
+#include "bindings/refuse.h"
 #include "netsetup/types/interface_name.h"
 
 namespace podnic::bindings {
 namespace {
-
-[[noreturn]] void refuse(const std::string& sentence, const std::string& hint = {}) {
-  throw Error(sentence, 0, ErrorKind::bad_request).hint(hint);
-}
 
 template <typename T>
 void require(const Parsed<T>& parsed) {

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "bindings/hex.h"
+#include "bindings/refuse.h"
 
 namespace podnic::bindings {
 namespace {
@@ -25,10 +26,6 @@ constexpr std::size_t longest_url = 1024;
 
 /// "IPv4 dummy address" of IANA's special-purpose registry (RFC 7600): for a sender that has none.
 constexpr IpAddress dummy_address = IpAddress::v4(192, 0, 0, 8);
-
-[[noreturn]] void refuse(const std::string& sentence, const std::string& hint = {}) {
-  throw Error(sentence, 0, ErrorKind::bad_request).hint(hint);
-}
 
 std::unexpected<ParseError> no_value(std::string why) {
   return std::unexpected(ParseError{std::move(why)});

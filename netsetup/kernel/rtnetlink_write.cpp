@@ -14,9 +14,6 @@
 namespace podnic::kernel::rtnetlink {
 namespace {
 
-/// IFA_PROTO, since Linux 5.18; Debian 12's headers of the C library have it not.
-constexpr unsigned ifa_proto = 11;
-
 using model::AddAddress;
 using model::CreateLink;
 using model::DeleteAddress;

@@ -1,5 +1,6 @@
 #include "tests/support/spec_pod.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -10,7 +11,9 @@
 #include <array>
 #include <filesystem>
 #include <iterator>
+#include <memory>
 #include <sstream>
+#include <string_view>
 
 namespace podnic::test {
 namespace {
@@ -73,16 +76,24 @@ void erase_volatile(json& value) {
   }
 }
 
-void read_sysctls(const fs::path& folder, Snapshot& snapshot) {
-  std::error_code error;
-  for (auto entry = fs::recursive_directory_iterator(folder, error);
-       !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-    const UniqueFd file(::open(entry->path().c_str(), O_RDONLY | O_CLOEXEC));
+/// There are hundreds of them for every snapshot: each is opened from its folder, as a whole path takes twice
+/// as long.
+void read_sysctls(const std::string& folder, Snapshot& snapshot) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(folder.c_str()), ::closedir);
+  if (!entries) return;  // no bridges
+  while (const dirent* entry = ::readdir(entries.get())) {
+    const std::string_view name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    const std::string path = fmt::format("{}/{}", folder, name);
+    if (entry->d_type == DT_DIR) {
+      read_sysctls(path, snapshot);
+      continue;
+    }
+    const UniqueFd file(::openat(::dirfd(entries.get()), entry->d_name, O_RDONLY | O_CLOEXEC));
     std::array<char, 512> value{};
-    // A folder, and a secret that is not set (stable_secret), cannot be read.
+    // A secret that is not set (stable_secret) cannot be read.
     const ssize_t size = ::read(file.get(), value.data(), value.size());
-    if (size > 0)
-      snapshot[entry->path().string()] = std::string(value.data(), static_cast<std::size_t>(size) - 1);
+    if (size > 0) snapshot[path] = std::string(value.data(), static_cast<std::size_t>(size) - 1);
   }
 }
 
@@ -126,10 +137,10 @@ SpecPod::SpecPod(const PodSpec& wanted) : spec(wanted) {
 
 Snapshot take_snapshot(const TestNetns& netns) {
   const std::array titles{"link", "route", "rule", "group", "rule6", "nft"};
-  // One line for each title.
+  // One line for each title, then the qdiscs.
   const std::string text = netns.must(
-      "printf 'addr\\nroute show table all\\nrule\\nmaddr\\n' | ip -j -d -b -;"
-      "ip -j -6 rule; nft -j list ruleset");
+      "ip -j -d -b - <<'END'\naddr\nroute show table all\nrule\nmaddr\nEND\n"
+      "ip -j -6 rule; nft -j list ruleset; tc qdisc show");
   std::istringstream lines(text);
   Snapshot snapshot;
   for (const char* title : titles) {
@@ -147,11 +158,19 @@ Snapshot take_snapshot(const TestNetns& netns) {
   }
   snapshot["mark"] = netns.must("cat /proc/sys/net/ipv*/fwmark_reflect");
   // tc's JSON is not valid for every filter.
-  // Those within mq are one for each queue that is open.
-  snapshot["qdiscs"] = netns.must("tc qdisc show | grep -v ' parent :'");
-  snapshot["filters"] = netns.must(
-      "tc qdisc show | sed -En 's/^qdisc (clsact|ingress) ffff: dev ([^ ]+) .*/filter show dev \\2 ingress\\n"
-      "filter show dev \\2 egress/p' | tc -b -");
+  std::string filters;
+  for (std::string line; std::getline(lines >> std::ws, line);) {
+    if (line.find(" parent :") != std::string::npos) continue;  // in mq: one for each queue that is open
+    snapshot["qdiscs"] += line + "\n";
+    std::istringstream words(line);
+    std::string kind;
+    std::string link;
+    std::string other;
+    words >> other >> kind >> other >> other >> link;  // "qdisc clsact ffff: dev eth0 ..."
+    if (kind == "clsact" || kind == "ingress")
+      filters += fmt::format("filter show dev {0} ingress\nfilter show dev {0} egress\n", link);
+  }
+  if (!filters.empty()) snapshot["filters"] = netns.must(fmt::format("tc -b - <<'END'\n{}END", filters));
   netns.netns().run([&] {
     for (const char* folder : {"/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf", "/proc/sys/net/bridge"})
       read_sysctls(folder, snapshot);
