@@ -94,15 +94,30 @@ struct Draft {
   NetState wanted;
   model::Plan steps;
   std::optional<bindings::Forwarding> forwarding;
+  bindings::Presence presence;
   std::vector<std::string> notes;
 };
 
-Draft make_draft(const Request& request, Site& site, const RecordStore& store) {
+enum class Purpose : std::uint8_t { attach, update, activate };
+
+/// A guest that may be running is neither silenced nor let loose by who attaches again.
+void keep_quiet_as_it_is(const std::optional<Record>& former, Request& request,
+                         std::vector<std::string>& notes) {
+  if (!former || former->phase != Phase::attached || former->request.quiet == request.quiet) return;
+  notes.emplace_back(request.quiet ? "The guest is active already, and stays so."
+                                   : "The guest is quiet until 'podnic activate'.");
+  request.quiet = former->request.quiet;
+}
+
+Draft make_draft(Purpose purpose, Request request, Site& site, const RecordStore& store) {
   Draft draft;
   const std::string id = id_of({.id = request.id, .interface = request.interface}, site.identity);
   draft.former = load_record(store, id, site.identity);
-  GuestDns dns = guest_dns_of(request);
+  // What the guest is told does not change with its activation.
+  GuestDns dns = purpose == Purpose::activate ? GuestDns{.dns = draft.former->guest.dns, .notes = {}}
+                                              : guest_dns_of(request);
   draft.notes = std::move(dns.notes);
+  if (purpose != Purpose::activate) keep_quiet_as_it_is(draft.former, request, draft.notes);
 
   if (draft.former && draft.former->request.binding != request.binding) {
     throw Error(fmt::format("attachment '{}' is there with binding {}", id, draft.former->request.binding), 0,
@@ -113,6 +128,7 @@ Draft make_draft(const Request& request, Site& site, const RecordStore& store) {
   std::ranges::move(design.notes, std::back_inserter(draft.notes));
   draft.wanted = design.desired;
   draft.forwarding = std::move(design.forwarding);
+  draft.presence = std::move(design.presence);
   if (draft.former) leave_behind(*draft.former, design, draft.wanted);
   const NetState observed = site.observe(draft.wanted, design.also_restore);
 
@@ -193,7 +209,33 @@ void roll_back(const Draft& draft, const Record& unfinished, Site& site, const R
   }
 }
 
-enum class Purpose : std::uint8_t { attach, update };
+/// Makes it so, or leaves it as it was.
+void carry_out(Draft& draft, Site& site, const RecordStore& store, const Progress& progress) {
+  if (draft.steps.empty() && draft.former == draft.record) return;
+  site.kernel.check_prerequisites(draft.steps);
+  Record unfinished = draft.record;
+  unfinished.phase = Phase::attaching;
+  if (draft.former) take_away_as(draft.former->before, {}, unfinished.before);
+  store.save(unfinished);
+  try {
+    site.converge(draft.steps, draft.wanted, ownership_of(unfinished), progress);
+    end_obsolete_connections(draft, site);
+    store.save(draft.record);
+  } catch (Error& error) {
+    try {
+      roll_back(draft, unfinished, site, store, progress);
+    } catch (const Error& second) {
+      error.hint(
+          fmt::format("Undoing what was done failed as well ({}). Run 'podnic detach'.", second.what()));
+    }
+    throw;
+  }
+}
+
+Attachment result_of(const Draft& draft) {
+  const bool created = !draft.former || draft.former->phase != Phase::attached;
+  return {.record = draft.record, .notes = draft.notes, .created = created, .steps = draft.steps};
+}
 
 Attachment make_attachment(Purpose purpose, const Request& request, const Place& place,
                            const Progress& progress) {
@@ -204,34 +246,10 @@ Attachment make_attachment(Purpose purpose, const Request& request, const Place&
     const Target target{.id = request.id, .interface = request.interface};
     Site site(purpose == Purpose::update ? resolve(target, place, store) : place, Site::Use::change);
     if (purpose == Purpose::update) require_record(store, id_of(target, site.identity), site.identity);
-    Draft draft = make_draft(request, site, store);
+    Draft draft = make_draft(purpose, request, site, store);
     if (purpose == Purpose::update) must_stay(*draft.former, draft.record);
-    const bool created = !draft.former || draft.former->phase != Phase::attached;
-    const auto result = [&] {
-      return Attachment{
-          .record = draft.record, .notes = draft.notes, .created = created, .steps = draft.steps};
-    };
-    if (draft.steps.empty() && draft.former == draft.record) return result();
-
-    site.kernel.check_prerequisites(draft.steps);
-    Record unfinished = draft.record;
-    unfinished.phase = Phase::attaching;
-    if (draft.former) take_away_as(draft.former->before, {}, unfinished.before);
-    store.save(unfinished);
-    try {
-      site.converge(draft.steps, draft.wanted, ownership_of(unfinished), progress);
-      end_obsolete_connections(draft, site);
-      store.save(draft.record);
-    } catch (Error& error) {
-      try {
-        roll_back(draft, unfinished, site, store, progress);
-      } catch (const Error& second) {
-        error.hint(
-            fmt::format("Undoing what was done failed as well ({}). Run 'podnic detach'.", second.what()));
-      }
-      throw;
-    }
-    return result();
+    carry_out(draft, site, store, progress);
+    return result_of(draft);
   });
 }
 
@@ -245,17 +263,34 @@ Attachment update(const Request& request, const Place& place, const Progress& pr
   return make_attachment(Purpose::update, request, place, progress);
 }
 
+Attachment activate(const Target& target, const Place& place, const Progress& progress) {
+  return while_doing(fmt::format("activating '{}'", target.id.empty() ? target.interface : target.id), [&] {
+    const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
+    Site site(resolve(target, place, store), Site::Use::change);
+    const Record record = require_record(store, id_of(target, site.identity), site.identity);
+    // One that was killed while it activated is finished here.
+    if (record.phase != Phase::attached && (record.phase != Phase::attaching || record.request.quiet)) {
+      throw Error(fmt::format("attachment '{}' is {}", record.id, name_of(record.phase)), 0,
+                  ErrorKind::conflict)
+          .hint("Attach again, which finishes what was begun, or detach.");
+    }
+    Request request = record.request;
+    request.quiet = false;
+    Draft draft = make_draft(Purpose::activate, std::move(request), site, store);
+    carry_out(draft, site, store, progress);
+    while_doing("announcing the guest, which is active", [&] {
+      site.kernel.announce(draft.presence.link, draft.presence.mac, draft.presence.addresses);
+    });
+    return result_of(draft);
+  });
+}
+
 Attachment plan(const Request& request, const Place& place) {
   bindings::validate(request);
   return while_doing(fmt::format("planning to attach '{}' with {}", request.interface, request.binding), [&] {
     Site site(place, Site::Use::look);
     const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
-    Draft draft = make_draft(request, site, store);
-    const bool created = !draft.former || draft.former->phase != Phase::attached;
-    return Attachment{.record = std::move(draft.record),
-                      .notes = std::move(draft.notes),
-                      .created = created,
-                      .steps = std::move(draft.steps)};
+    return result_of(make_draft(Purpose::attach, request, site, store));
   });
 }
 

@@ -52,7 +52,7 @@ struct Attachment {
 };
 
 /// Wires the guest NIC. Doing it again with the same request changes nothing; with another one it changes
-/// what differs.
+/// what differs, but not whether a complete attachment is quiet: activate() does.
 Attachment attach(const bindings::Request& request, const Place& place, const Progress& progress = {});
 
 /// attach() for an attachment that is there, whose guest may be running: changes ports, MTU, DNS and what
@@ -60,6 +60,11 @@ Attachment attach(const bindings::Request& request, const Place& place, const Pr
 /// others end. Error, before anything changes: there is no such attachment, or binding, topology, tap, MAC
 /// address or the guest's addresses would change.
 Attachment update(const bindings::Request& request, const Place& place, const Progress& progress = {});
+
+/// Lets the guest of a quiet attachment (Request::quiet) speak, and tells the network where it is: gratuitous
+/// ARP, unsolicited neighbour advertisements and RARP. Doing it again announces again, and changes nothing.
+/// After an Error the guest is as quiet as it was, unless the error says that it is active.
+Attachment activate(const Target& target, const Place& place, const Progress& progress = {});
 
 /// What attach() would do. Changes nothing, not even the state folder.
 Attachment plan(const bindings::Request& request, const Place& place);

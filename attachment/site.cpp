@@ -38,6 +38,10 @@ model::NetState Site::observe(const model::NetState& wanted, const std::vector<s
 bindings::Design Site::design(const bindings::Request& request, const std::string& id, const dhcp::Dns& dns,
                               const std::optional<bindings::Record>& former) {
   const bindings::Binding& binding = bindings::find_binding(request.binding);
+  if (request.quiet && !binding.can_be_quiet) {
+    throw Error(fmt::format("binding {} cannot keep a guest quiet", binding.name), 0, ErrorKind::bad_request)
+        .hint("Attach it when its guest may speak, or use masquerade, bridge or tc.");
+  }
   bindings::Input input{
       .request = request,
       .tag = bindings::tag_of(id),
@@ -55,7 +59,7 @@ bindings::Design Site::design(const bindings::Request& request, const std::strin
     std::optional<IpAddress>& router = input.request.service.router6;
     if (former) {
       router = former->request.service.router6;
-    } else if (const auto gateway = bindings::unknown_router(input)) {
+    } else if (const auto gateway = bindings::unknown_router(input); gateway && !request.quiet) {
       const model::Link nic = *model::find_link(input.observed, request.interface);
       router = kernel.find_link_local(request.interface, nic.mac, *gateway);
     }

@@ -46,13 +46,21 @@ struct Input {
   dhcp::Dns dns;  ///< what the guest shall use
 };
 
+/// By what the network knows the guest, and where it is: what activate() announces.
+struct Presence {
+  std::string link;  ///< the pod NIC, by the name that it has then
+  MacAddress mac;
+  std::vector<IpAddress> addresses;
+};
+
 struct Design {
   model::NetState desired;  ///< of the footprint only
   GuestNic guest;
   dhcp::Leases leases;
   std::optional<Forwarding> forwarding;  ///< where the guest is behind NAT
   std::string bridge;                    ///< its name, empty where there is none
-  std::vector<std::string> notes;        ///< for people: what was chosen or clamped, a sentence each
+  Presence presence;
+  std::vector<std::string> notes;  ///< for people: what was chosen or clamped, a sentence each
   /// What is not podnic's own and is changed all the same: the pod NIC and its routes, as they were before
   /// anything was changed. Detach gives them back.
   model::NetState original;
@@ -74,6 +82,8 @@ struct Binding {
   /// The guest has the pod's own address: where the pod's IPv6 gateway is known by a global address, its
   /// link-local one is looked for (ServiceRequest::router6).
   bool needs_router = false;
+  /// Design::desired of a request that is quiet lets nothing of the guest out.
+  bool can_be_quiet = false;
 };
 
 /// Throws Error(bad_request) that lists the known ones.

@@ -133,6 +133,10 @@ Json to_json_without_ports(const Request& request) {
   if (!request.hostname.empty()) json["hostname"] = request.hostname;
   if (!request.except_ports.empty())
     json["exceptPorts"] = texts_of(request.except_ports, std::mem_fn(&PortForward::to_string));
+  if (!request.reserved_ports.empty())
+    json["reservedPorts"] = texts_of(request.reserved_ports, std::mem_fn(&PortForward::to_string));
+  if (!request.mesh.empty()) json["mesh"] = request.mesh;
+  if (request.quiet) json["quiet"] = true;
   if (request.dns) json["dns"] = to_json(*request.dns);
   return json;
 }

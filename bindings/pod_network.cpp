@@ -280,7 +280,9 @@ void refuse_what_is_masquerades(const Request& request) {
                 0, ErrorKind::bad_request)
         .hint("Leave it out, or use masquerade.");
   };
-  if (!request.ports.empty() || !request.except_ports.empty()) refuse("a list of ports");
+  if (!request.ports.empty() || !request.except_ports.empty() || !request.reserved_ports.empty())
+    refuse("a list of ports");
+  if (!request.mesh.empty()) refuse("a service mesh");
   if (request.guest_cidr4 || request.guest_cidr6) refuse("a network for the guest");
   if (request.routing_table.value_or(0) != 0) refuse("a routing table for the guest");
   if (request.service.slaac) refuse("SLAAC by podnic");
@@ -343,6 +345,12 @@ std::optional<IpAddress> unknown_router(const PodNetwork& network, const Request
 std::optional<IpAddress> unknown_router(const Input& input) {
   std::vector<std::string> notes;
   return unknown_router(read_pod_network(find_pod_nic(input), input.request, notes), input.request);
+}
+
+Presence presence_of(const PodNetwork& network, const std::string& link) {
+  Presence presence{.link = link, .mac = network.mac, .addresses = {}};
+  for (const IpPrefix& address : network.addresses) presence.addresses.push_back(address.address);
+  return presence;
 }
 
 GuestNic guest_of(const PodNetwork& network, const Input& input, std::string tap) {

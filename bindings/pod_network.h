@@ -64,6 +64,9 @@ std::optional<IpAddress> unknown_router(const PodNetwork& network, const Request
 /// The same, of an attachment that is yet to be designed.
 std::optional<IpAddress> unknown_router(const Input& input);
 
+/// The guest, as the network sees it by that link.
+Presence presence_of(const PodNetwork& network, const std::string& link);
+
 GuestNic guest_of(const PodNetwork& network, const Input& input, std::string tap);
 
 /// Where the address service stands on the guest's link.

@@ -15,9 +15,21 @@ namespace {
 constexpr std::string_view tag_prefix = "podnic:";
 
 const std::array<Binding, 3> bindings{{
-    {"masquerade", masquerade::observes, masquerade::design},
-    {"bridge", bridge::observes, bridge::design, true, true},
-    {"tc", tc::observes, tc::design, false, true},
+    {.name = "masquerade",
+     .observes = masquerade::observes,
+     .design = masquerade::design,
+     .can_be_quiet = true},
+    {.name = "bridge",
+     .observes = bridge::observes,
+     .design = bridge::design,
+     .needs_placeholder = true,
+     .needs_router = true,
+     .can_be_quiet = true},
+    {.name = "tc",
+     .observes = tc::observes,
+     .design = tc::design,
+     .needs_router = true,
+     .can_be_quiet = true},
 }};
 
 }  // namespace

@@ -1,10 +1,12 @@
 #include "bindings/request.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
 #include "bindings/refuse.h"
+#include "bindings/mesh.h"
 #include "netsetup/types/interface_name.h"
 
 namespace podnic::bindings {
@@ -59,6 +61,16 @@ Parsed<std::string> check_id(std::string_view id) {
   return std::string(id);
 }
 
+Parsed<Forwards> forwards_of(const Request& request) {
+  std::vector<PortForward> except = request.except_ports;
+  except.insert(except.end(), request.reserved_ports.begin(), request.reserved_ports.end());
+  if (const Mesh* mesh = find_mesh(request.mesh)) {
+    for (const MeshPort& port : mesh->own_ports)
+      except.push_back({port.protocol, port.number, port.number, port.number});
+  }
+  return normalize(request.ports, except);
+}
+
 void validate(const Request& request) {
   require(check_interface_name(request.interface));
   if (!request.id.empty()) require(check_id(request.id));
@@ -94,7 +106,11 @@ void validate(const Request& request) {
            "Bits 0, 1 and 2 (STP, pause, LACP) are not possible; LLDP is 0x4000.");
   }
   validate_guard(request);
-  require(normalize(request.ports, request.except_ports));
+  if (!request.mesh.empty() && find_mesh(request.mesh) == nullptr) {
+    refuse(fmt::format("there is no service mesh '{}'", request.mesh),
+           fmt::format("Those that podnic knows are: {}.", fmt::join(mesh_names(), ", ")));
+  }
+  require(forwards_of(request));
   // RFC 1035 section 2.3.4 and RFC 2132 section 3.14.
   if (request.hostname.size() > 253 ||
       std::ranges::any_of(request.hostname, [](char c) { return c <= ' ' || c >= 0x7f; })) {

@@ -57,6 +57,10 @@ struct Request {
   std::vector<PortForward> ports;  ///< empty: every port and protocol
   /// Ports that stay the pod's, out of those that `ports` forwards; without guest ports.
   std::vector<PortForward> except_ports;
+  /// Ports of the pod that a migration needs: never forwarded, and closed to the guest; without guest ports.
+  std::vector<PortForward> reserved_ports;
+  std::string mesh;    ///< name of the service mesh whose proxy is in the pod (mesh.h); empty: none
+  bool quiet = false;  ///< no frame of the guest leaves until activate()
   ServiceRequest service;
   std::string hostname;          ///< for the guest, by DHCP; empty: none
   std::optional<dhcp::Dns> dns;  ///< for the guest; absent: read from resolv_conf
@@ -75,6 +79,9 @@ inline constexpr std::uint32_t last_routing_table = 7032;
 /// Letters, digits, '.', '_' and '-', at most 128 bytes, not starting with '.' or '-': it becomes a file name
 /// and a tag.
 Parsed<std::string> check_id(std::string_view id);
+
+/// Which ports go to the guest: `ports`, but for exceptions, reserved ports and those of the mesh's proxy.
+Parsed<Forwards> forwards_of(const Request& request);
 
 /// Checks all that can be checked without looking at a namespace. Throws Error(bad_request) naming the field.
 void validate(const Request& request);

@@ -1,4 +1,5 @@
 #include "bindings/json.h"
+#include "bindings/mesh.h"
 #include "bindings/request.h"
 
 namespace podnic::bindings {
@@ -86,6 +87,9 @@ Request read_request(ObjectReader& reader, Request base) {
   take(base.resolv_conf, reader.text("resolvConf"));
   read_list(reader, "ports", PortForward::parse, base.ports);
   read_list(reader, "exceptPorts", PortForward::parse, base.except_ports);
+  read_list(reader, "reservedPorts", PortForward::parse, base.reserved_ports);
+  if (const auto mesh = reader.text("mesh")) base.mesh = *mesh == no_mesh ? std::string() : *mesh;
+  take(base.quiet, reader.flag("quiet"));
   return base;
 }
 

@@ -132,6 +132,12 @@ int update_command(const Invocation& invocation) {
   return exit_done;
 }
 
+int activate_command(const Invocation& invocation) {
+  const Attachment attachment = activate(invocation.target, invocation.place);
+  print(invocation.output == Output::json ? attachment_json(attachment) : attachment_text(attachment));
+  return exit_done;
+}
+
 /// What the daemon has counted. To show the rest does not depend on it, unless it was asked for.
 ServiceCounters counters_of_daemon(const Invocation& invocation) {
   ServiceCounters all;
@@ -236,6 +242,7 @@ int dispatch(const Invocation& invocation) {
   }
   if (invocation.command == "attach") return attach_command(invocation);
   if (invocation.command == "update") return update_command(invocation);
+  if (invocation.command == "activate") return activate_command(invocation);
   if (invocation.command == "plan") return plan_command(invocation);
   if (invocation.command == "detach") return detach_command(invocation);
   if (invocation.command == "check") return check_command(invocation);

@@ -11,6 +11,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "bindings/mesh.h"
 #include "cli/config.h"
 
 namespace podnic::cli {
@@ -26,7 +27,7 @@ struct Command {
   Output default_output = Output::text;
 };
 
-constexpr std::array<Command, 9> commands{{
+constexpr std::array<Command, 10> commands{{
     {"attach", "podnic attach [flags]",
      "Wires a guest NIC in a pod's network namespace and prints what the VM needs.", true, Output::json},
     {"update", "podnic update [flags]",
@@ -34,6 +35,11 @@ constexpr std::array<Command, 9> commands{{
      "what is not said "
      "stays.",
      true, Output::json},
+    {"activate", "podnic activate [flags]",
+     "Ends the quiet of an attachment (attach --quiet): the guest's frames pass, and the network is told "
+     "where "
+     "it is.",
+     false, Output::json},
     {"detach", "podnic detach [flags]", "Takes the wiring away; the namespace is as it was before.", false,
      Output::text},
     {"check", "podnic check [flags]",
@@ -60,7 +66,7 @@ constexpr std::array<Command, 9> commands{{
 std::string overview() {
   std::string text =
       "podnic wires a virtual machine's NIC inside a Kubernetes pod's network namespace.\n\nCommands:\n";
-  for (const Command& command : commands) text += fmt::format("  {:8}{}\n", command.name, command.purpose);
+  for (const Command& command : commands) text += fmt::format("  {:10}{}\n", command.name, command.purpose);
   return text +
          "\n'podnic COMMAND --help' tells a command's flags; 'podnic --version' the version.\n"
          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 drifted.\n";
@@ -111,7 +117,12 @@ po::options_description request_flags() {
       ("port", po::value<std::vector<std::string>>(),
        "forwarded port, repeatable: 80/tcp, 8000-8100/udp, 8080:80/tcp (pod port:guest port)")  //
       ("except-port", po::value<std::vector<std::string>>(),
-       "port that stays the pod's, repeatable: 5900/tcp, 49152-49215/tcp")                                //
+       "port that stays the pod's, repeatable: 5900/tcp, 49152-49215/tcp")  //
+      ("reserve-port", po::value<std::vector<std::string>>(),
+       "port of the pod that a migration needs, repeatable: never forwarded, and closed to the guest")  //
+      ("mesh", po::value<std::string>(),
+       "service mesh whose proxy is in the pod: istio, istio-ambient, linkerd, none (default)")           //
+      ("quiet", po::bool_switch(), "nothing of the guest leaves until 'podnic activate'")                 //
       ("no-dhcp4", po::bool_switch(), "no DHCPv4 for the guest")                                          //
       ("no-dhcp6", po::bool_switch(), "no DHCPv6 for the guest")                                          //
       ("no-ra", po::bool_switch(), "no Router Advertisements for the guest")                              //
@@ -275,6 +286,10 @@ void read_request(const Flags& flags, bindings::Request& request) {
     request.group_fwd_mask = parse_mask(*mask, "group-fwd-mask");
   read_list(flags, "port", bindings::PortForward::parse, request.ports, "all");
   read_list(flags, "except-port", bindings::PortForward::parse, request.except_ports);
+  read_list(flags, "reserve-port", bindings::PortForward::parse, request.reserved_ports);
+  if (const auto mesh = flags.get<std::string>("mesh"))
+    request.mesh = *mesh == bindings::no_mesh ? std::string() : *mesh;
+  if (flags.on("quiet")) request.quiet = true;
   read_service(flags, request.service);
   flags.take<std::string>("hostname", request.hostname);
   flags.take<std::string>("resolv-conf", request.resolv_conf);

@@ -32,6 +32,7 @@ Json result_json(const Record& record) {
             {"uid", id(tap.uid)},
             {"gid", id(tap.gid)}}},
           {"bridge", record.bridge.empty() ? Json(nullptr) : Json{{"name", record.bridge}}},
+          {"quiet", record.request.quiet},
           {"guest", bindings::to_json(record.guest)}};
 }
 
@@ -112,7 +113,10 @@ std::string refused_text(const Status& status) {
 
 std::string_view state_of(const Status& status) {
   if (!status.damage.empty()) return "damaged";
-  if (status.netns_alive) return name_of(status.record.phase);
+  if (status.netns_alive) {
+    const bool is_quiet = status.record.request.quiet && status.record.phase == bindings::Phase::attached;
+    return is_quiet ? "quiet" : name_of(status.record.phase);
+  }
   return status.netns_of_process ? "namespace not found" : "namespace gone";
 }
 

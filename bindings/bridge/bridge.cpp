@@ -8,6 +8,7 @@
 #include "bindings/bridge/filter.h"
 #include "bindings/guard.h"
 #include "bindings/pod_network.h"
+#include "bindings/quiet.h"
 #include "netsetup/model/converge.h"
 #include "netsetup/types/interface_name.h"
 
@@ -271,13 +272,17 @@ Design design(const Input& input) {
   design.desired.no_routes = design.original.routes;
   design.desired
       .tables[model::nft::key_of({.of = model::nft::TableFamily::bridge, .name = table_name(nic.name)})] =
-      filter(input.tag, names.tap, design.leases);
+      filter(input.tag, names.tap, design.leases, input.request.quiet);
   if (input.request.guard) {
     Guard guard = guard_of(network, nic, input, names.tap, design.leases, design.notes);
     guard.others.push_back(IpAddress::link_local_of(macs.bridge));
     guard.passes_bridge_group = input.request.group_fwd_mask != 0;
     design.desired.tables[guard_key(nic.name)] = table_of(guard);
   }
+  // While the pod NIC is made a port, and as a port, by either of its names.
+  if (input.request.quiet)
+    design.desired.tables[table_name(nic.name)] = silence(input.tag, {nic.name, names.nic});
+  design.presence = presence_of(network, names.nic);
   const Link& holder = *design.desired.links.at(nic.name);
   design.notes.push_back(fmt::format("A link of kind {} keeps '{}' in sight: name, MAC, MTU and addresses.",
                                      holder.kind, nic.name));

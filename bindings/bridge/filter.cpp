@@ -22,7 +22,7 @@ constexpr std::uint8_t neighbor_advertisement = 136;
 
 }  // namespace
 
-Table filter(const std::string& comment, const std::string& tap, const dhcp::Leases& leases) {
+Table filter(const std::string& comment, const std::string& tap, const dhcp::Leases& leases, bool quiet) {
   Chain forward{.name = "forward", .hook = Hook{"filter", NF_BR_FORWARD, NF_BR_PRI_FILTER_BRIDGED}};
   Chain input{.name = "input", .hook = Hook{"filter", NF_BR_LOCAL_IN, NF_BR_PRI_FILTER_BRIDGED}};
   Chain output{.name = "output", .hook = Hook{"filter", NF_BR_LOCAL_OUT, NF_BR_PRI_FILTER_BRIDGED}};
@@ -33,6 +33,7 @@ Table filter(const std::string& comment, const std::string& tap, const dhcp::Lea
   const auto to_guest = [&](const Fragment& match) {
     forward.rules.push_back(rule({oifname(tap), match, counter(), drop()}));
   };
+  if (quiet) forward.rules.push_back(rule({iifname(tap), counter(), drop()}));
   if (leases.v4) {
     const Fragment request = destination_port_is(Family::v4, IPPROTO_UDP, dhcp4_server);
     from_guest(forward.rules, request, false);

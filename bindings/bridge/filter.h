@@ -11,6 +11,8 @@ namespace podnic::bindings::bridge {
 /// Of family bridge. What podnic answers is not asked of the network, and not answered by it; what podnic
 /// does not answer passes. Nothing of the pod's stack gets out to the network by the bridge, nothing of the
 /// network in.
-model::nft::Table filter(const std::string& comment, const std::string& tap, const dhcp::Leases& leases);
+/// `quiet`: nothing of the guest passes.
+model::nft::Table filter(const std::string& comment, const std::string& tap, const dhcp::Leases& leases,
+                         bool quiet);
 
 }  // namespace podnic::bindings::bridge

@@ -190,6 +190,7 @@ Choice choose(const Input& input, std::vector<std::string>& notes) {
   }
   const std::vector<Occupied> taken = occupied(input);
   choice.guest_mac = choose_guest_mac(input, nic);
+  choice.pod_mac = nic.mac;
   const Request former = input.former.value_or(Request{});
   if (!choice.pod4.empty()) {
     choice.cidr4 = choose_cidr(request.guest_cidr4, former.guest_cidr4, default_cidrs4, taken, notes);

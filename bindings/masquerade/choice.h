@@ -31,6 +31,7 @@ struct Choice {
   std::uint32_t mtu = 0;
   bool links_have_ipv6 = false;  ///< the kernel has it, and the MTU allows it
   MacAddress guest_mac;
+  MacAddress pod_mac;  ///< of the pod NIC
   std::vector<IpAddress> pod4;
   std::vector<IpAddress> pod6;
   IpPrefix cidr4;  ///< only where pod4 is not empty

@@ -11,6 +11,7 @@
 #include "bindings/masquerade/choice.h"
 #include "bindings/masquerade/routing.h"
 #include "bindings/masquerade/ruleset.h"
+#include "bindings/mesh.h"
 #include "netsetup/types/interface_name.h"
 
 namespace podnic::bindings::masquerade {
@@ -320,9 +321,28 @@ Design design(const Input& input) {
     add_routing_sysctls(choice, input.observed, input.before, design.desired);
   }
   if (!choice.pod6.empty()) design.also_restore = forwarding_side_effects(input.observed, design.desired);
-  const auto forwards = normalize(input.request.ports, input.request.except_ports);
+  const Mesh* mesh = find_mesh(input.request.mesh);
+  const auto forwards = forwards_of(input.request);
+  const auto reserved = normalize({}, input.request.reserved_ports);
   if (!forwards) throw Error(forwards.error().message, 0, ErrorKind::bad_request);
+  if (!reserved) throw Error(reserved.error().message, 0, ErrorKind::bad_request);
+  if (mesh != nullptr && mesh->transparent && choice.table != 0) {
+    throw Error(
+        fmt::format("{} marks what its proxy's answers are routed by, and so does the guest's routing "
+                    "table {}",
+                    mesh->name, choice.table),
+        0, ErrorKind::conflict)
+        .hint("Attach to the NIC of the pod's default route, without --routing-table.");
+  }
+  if (mesh != nullptr && mesh->outbound_on_loopback && !choice.pod6.empty()) {
+    design.notes.push_back(
+        fmt::format("What the guest sends over IPv6 passes {}'s proxy by: it listens on "
+                    "::1, where Linux leads nothing from outside.",
+                    mesh->name));
+  }
   design.forwarding = forwarding(choice, *forwards);
+  design.presence = {.link = choice.pod_interface, .mac = choice.pod_mac, .addresses = choice.pod4};
+  design.presence.addresses.insert(design.presence.addresses.end(), choice.pod6.begin(), choice.pod6.end());
   design.desired.tables[table_name(choice.pod_interface)] =
       ruleset({.comment = input.tag,
                .pod_interface = choice.pod_interface,
@@ -333,7 +353,10 @@ Design design(const Input& input) {
                .guarded = input.request.guard,
                .mtu = static_cast<std::uint16_t>(choice.mtu),
                .forwards = *forwards,
-               .number = choice.table});
+               .number = choice.table,
+               .reserved = reserved->except,
+               .mesh = mesh,
+               .quiet = input.request.quiet});
   refuse_allowed_elsewhere(choice, input.request);
   if (input.request.guard)
     design.desired.tables[guard_key(choice.pod_interface)] = table_of(guard(choice, input, design.guest));

@@ -31,6 +31,10 @@ std::string pod_set(Family family) {
 /// (docs/adr/0005). So a range becomes single ports while that is no more work.
 constexpr int longest_run_of_singles = 2;
 
+/// Of connections in conntrack. Not the mesh's own mark: its rules would lead what the proxy sends back to
+/// the pod, too.
+constexpr std::uint32_t proxied_connection = 0x706e0000;
+
 struct Builder {
   const Nat& nat;
   Table table{.comment = nat.comment, .sets = {}, .chains = {}};
@@ -154,17 +158,17 @@ struct Builder {
       // route_localnet lets them in otherwise.
       guard.rules.push_back(rule({daddr_within(loopback_net4), counter(), drop()}));
     }
-    if (!nat.guarded) known_sources(guard);
+    if (!nat.guarded || nat.quiet) known_sources(guard);
     table.chains.push_back(std::move(guard));
   }
 
   void known_sources(Chain& guard) const {
-    if (nat.v4) guard.rules.push_back(rule({saddr(nat.v4->guest), accept()}));
+    if (nat.v4 && !nat.quiet) guard.rules.push_back(rule({saddr(nat.v4->guest), accept()}));
     if (nat.v4 || nat.answers_dhcp4) {
       guard.rules.push_back(rule({saddr(IpAddress{}), dport(IPPROTO_UDP, dhcp4_server), accept()}));
     }
     if (nat.v6) {
-      guard.rules.push_back(rule({saddr(nat.v6->guest), accept()}));
+      if (!nat.quiet) guard.rules.push_back(rule({saddr(nat.v6->guest), accept()}));
       guard.rules.push_back(rule({saddr_within(link_local_net6), accept()}));
       // Router solicitations, multicast reports and the detection of duplicates begin without an address.
       guard.rules.push_back(rule({saddr(IpAddress::v6({})), accept()}));
@@ -196,11 +200,14 @@ struct Builder {
   }
 
   void redirect_to_inbound() {
-    Chain prerouting{.name = "prerouting", .hook = Hook{"nat", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST}};
-    Chain output{.name = "output", .hook = Hook{"nat", NF_INET_LOCAL_OUT, output_priority()}};
+    const std::int32_t behind_mesh = nat.mesh != nullptr ? 1 : 0;
+    Chain prerouting{.name = "prerouting",
+                     .hook = Hook{"nat", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST + behind_mesh}};
+    Chain output{.name = "output", .hook = Hook{"nat", NF_INET_LOCAL_OUT, output_priority() + behind_mesh}};
     for (const NatFamily* family : families()) {
       const Family number = family->guest.family();
       for (const std::string& device : {nat.pod_interface, nat.guest_device}) {
+        if (nat.mesh != nullptr && device == nat.guest_device) continue;  // capture() has had it
         prerouting.rules.push_back(
             rule({iifname(device), daddr_in(number, pod_set(number)), jump("inbound")}));
       }
@@ -209,6 +216,47 @@ struct Builder {
     if (nat.v4) output.rules.push_back(rule({daddr(loopback4), jump("inbound")}));
     table.chains.push_back(std::move(prerouting));
     table.chains.push_back(std::move(output));
+  }
+
+  /// What the guest sends over TCP goes to the mesh's proxy, as what the pod's processes send does.
+  void capture() {
+    Chain from_guest{.name = "from_guest", .hook = Hook{"nat", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST - 1}};
+    Chain capture{.name = "capture"};
+    for (const NatFamily* family : families()) {
+      const Family number = family->guest.family();
+      from_guest.rules.push_back(
+          rule({iifname(nat.guest_device), daddr_in(number, pod_set(number)), jump("inbound")}));
+      const Fragment untouched = dnat_to_itself(number);
+      if (nat.mesh->outbound_on_loopback && number == Family::v6) {
+        capture.rules.push_back(rule({family_is(number), counter(), untouched}));
+        continue;
+      }
+      capture.rules.push_back(rule({daddr_in(number, pod_set(number)), untouched}));
+      capture.rules.push_back(rule({daddr(family->gateway), untouched}));
+      if (number == Family::v6) capture.rules.push_back(rule({daddr_within(link_local_net6), untouched}));
+      const IpAddress& listener = nat.mesh->outbound_on_loopback ? loopback4 : family->gateway;
+      capture.rules.push_back(rule(
+          {family_is(number), protocol_is(IPPROTO_TCP), counter(), dnat(listener, nat.mesh->outbound_port)}));
+    }
+    from_guest.rules.push_back(rule({iifname(nat.guest_device), protocol_is(IPPROTO_TCP), go_to("capture")}));
+    table.chains.push_back(std::move(from_guest));
+    table.chains.push_back(std::move(capture));
+  }
+
+  /// The mesh marks the connections of its proxy in PREROUTING, where they come by when they end in the pod.
+  void answers_to_proxy(const TransparentProxy& proxy) {
+    Chain from_proxy{.name = "from_proxy", .hook = Hook{"filter", NF_INET_LOCAL_OUT, NF_IP_PRI_MANGLE}};
+    for (const NatFamily* family : families()) {
+      const Family number = family->guest.family();
+      from_proxy.rules.push_back(
+          rule({mark_is(proxy.packet_mark, proxy.mark_mask), daddr_in(number, pod_set(number)),
+                set_connection_mark(proxied_connection)}));
+    }
+    Chain to_proxy{.name = "to_proxy", .hook = Hook{"filter", NF_INET_PRE_ROUTING, NF_IP_PRI_MANGLE}};
+    to_proxy.rules.push_back(rule(
+        {iifname(nat.guest_device), connection_mark_is(proxied_connection), set_mark(proxy.answer_mark)}));
+    table.chains.push_back(std::move(from_proxy));
+    table.chains.push_back(std::move(to_proxy));
   }
 
   /// What has no connection is translated by nobody: it would carry the guest's own address into the pod's
@@ -241,6 +289,17 @@ struct Builder {
   void input() {
     Chain input{.name = "input", .hook = Hook{"filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER}};
     input.rules.push_back(rule({iifname(nat.guest_device), state_is_invalid(), counter(), drop()}));
+    const auto close = [&](const Fragment& match) {
+      input.rules.push_back(rule({iifname(nat.guest_device), state_is_new(), match, counter(), drop()}));
+    };
+    Set singles{.name = "reserved", .key = DataType::proto_service};
+    for (const auto& [protocol, ranges] : nat.reserved) {
+      if (const auto match = ranges_set(protocol, ranges, "_reserved", singles)) close(*match);
+    }
+    if (!singles.elements.empty()) {
+      close(proto_dport_in(singles.name));
+      table.sets.push_back(std::move(singles));
+    }
     table.chains.push_back(std::move(input));
   }
 
@@ -255,6 +314,15 @@ struct Builder {
     }
     if (nat.v4) {
       postrouting.rules.push_back(rule({oifname(nat.guest_device), saddr(loopback4), snat(nat.v4->gateway)}));
+    }
+    for (const NatFamily* family : families()) {
+      for (const std::string_view text :
+           nat.mesh != nullptr ? nat.mesh->sources : std::span<const std::string_view>{}) {
+        const auto source = IpAddress::parse(text);
+        if (source && source->family() == family->guest.family())
+          postrouting.rules.push_back(
+              rule({oifname(nat.guest_device), saddr(*source), snat(family->gateway)}));
+      }
     }
     table.chains.push_back(std::move(postrouting));
   }
@@ -287,6 +355,10 @@ model::nft::Table ruleset(const Nat& nat) {
   builder.maximum_segment();
   builder.input();
   builder.postrouting();
+  if (nat.mesh != nullptr) {
+    builder.capture();
+    if (nat.mesh->transparent) builder.answers_to_proxy(*nat.mesh->transparent);
+  }
   std::ranges::sort(builder.table.sets, {}, &Set::name);
   std::ranges::sort(builder.table.chains, {}, &Chain::name);
   return std::move(builder.table);

@@ -3,7 +3,7 @@
 //   guard        raw prerouting: the guest must not speak as, or to, the pod's loopback. route_localnet on
 //   the
 //                gateway device, which 127.0.0.1 -> guest needs, would let it (elsewhere this is
-//                CVE-2020-8558)
+//                CVE-2020-8558). A guest that is quiet says nothing but what its addresses come by
 //   prerouting   what enters by the pod NIC, or from the guest (hairpin), for an address of the pod ->
 //   inbound output       what the pod itself sends to its own address, or to 127.0.0.1 -> inbound inbound
 //   which ports go to the guest; the rest stays the pod's. Ports are elements of sets and maps: the
@@ -22,13 +22,25 @@
 //   marks_out    mark. No other guest, which may have the same address, can take part in its connections
 //
 // ::1 cannot be forwarded: Linux has no route_localnet for IPv6.
+//
+// With a service mesh's proxy in the pod (bindings/mesh.h) the mesh has rules of its own in the hooks of NAT.
+// The first chain that translates a connection has the last word, so:
+//
+//   from_guest   before the mesh's, which would take what the guest sends for what comes in: TCP to elsewhere
+//   capture      goes to the proxy's outbound listener; what is for the pod itself goes there untouched
+//   prerouting   behind the mesh's: what it has not redirected to the proxy (ports that its configuration
+//   output       excludes, UDP, the proxy's own connections to the application) goes to the guest
+//   to_proxy     a proxy that speaks from its client's address gets the guest's answers
+//   from_proxy
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "bindings/mesh.h"
 #include "bindings/ports.h"
 #include "netsetup/model/nft.h"
 
@@ -53,6 +65,10 @@ struct Nat {
   std::uint16_t mtu = 0;  ///< the guest's
   Forwards forwards;
   std::uint32_t number = 0;  ///< its connections' mark and zone (routing.h); 0: none
+  /// Closed to the guest; see Request::reserved_ports.
+  std::map<std::uint8_t, std::vector<PortRange>> reserved;
+  const Mesh* mesh = nullptr;  ///< nullptr: none
+  bool quiet = false;
 };
 
 model::nft::Table ruleset(const Nat& nat);

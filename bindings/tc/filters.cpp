@@ -93,9 +93,9 @@ Ingress pod_filters(const std::string& tap, std::string_view tag) {
   return {.qdisc = "clsact", .filters = {{redirect_preference, everything_to(tap, tag)}}};
 }
 
-Ingress tap_filters(const std::string& pod_nic, std::string_view tag, const dhcp::Leases& leases,
+Ingress tap_filters(const std::string& rest_to, std::string_view tag, const dhcp::Leases& leases,
                     const IpAddress& station) {
-  Ingress ingress{.qdisc = "clsact", .filters = {{redirect_preference, everything_to(pod_nic, tag)}}};
+  Ingress ingress{.qdisc = "clsact", .filters = {{redirect_preference, everything_to(rest_to, tag)}}};
   if (leases.v4) {
     ingress.filters[41] = dhcp4_to(IpAddress::v4(255, 255, 255, 255));
     ingress.filters[42] = dhcp4_to(leases.v4->server);

@@ -14,9 +14,9 @@ inline constexpr std::uint16_t redirect_preference = 60000;
 /// Of the pod NIC: everything to the tap.
 model::tc::Ingress pod_filters(const std::string& tap, std::string_view tag);
 
-/// Of the tap: requests to the services that `leases` has, and everything else to the pod NIC. `station` is
-/// the link-local address of the tap.
-model::tc::Ingress tap_filters(const std::string& pod_nic, std::string_view tag, const dhcp::Leases& leases,
+/// Of the tap: requests to the services that `leases` has, and everything else to the link `rest_to`.
+/// `station` is the link-local address of the tap.
+model::tc::Ingress tap_filters(const std::string& rest_to, std::string_view tag, const dhcp::Leases& leases,
                                const IpAddress& station);
 
 }  // namespace podnic::bindings::tc

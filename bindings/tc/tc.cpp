@@ -6,6 +6,7 @@
 
 #include "bindings/guard.h"
 #include "bindings/pod_network.h"
+#include "bindings/quiet.h"
 #include "bindings/tc/filters.h"
 #include "netsetup/types/interface_name.h"
 
@@ -14,6 +15,8 @@ namespace {
 
 /// Of the tap. Only the guest ever sees it, so it may be the same in every pod.
 constexpr MacAddress service_mac{{0x02, 0, 0, 0, 0, 0}};
+
+constexpr MacAddress hole_mac{{0x02, 0, 0, 0, 0, 2}};
 
 constexpr std::string_view kernel_has_ipv6 = "net/ipv6/conf/all/disable_ipv6";
 
@@ -51,6 +54,19 @@ model::Link tap_link(const Input& input, const PodNetwork& network, const Server
   // Made here, not by the kernel, so that the filters can name it.
   if (leases.v6 || leases.router) tap.addresses.push_back({.prefix = {server.address6, 64}, .no_dad = true});
   return tap;
+}
+
+/// A bridge without ports: what is redirected there is seen by nobody. (Dropping takes act_gact, which not
+/// every kernel has.)
+model::Link hole(const Input& input, const PodNetwork& network, bool has_ipv6) {
+  return {.kind = "bridge",
+          .mac = hole_mac,
+          .mtu = network.mtu,
+          .up = true,
+          .master = {},
+          .alias = input.tag,
+          .ipv6_link_local = !has_ipv6,
+          .bridge = model::BridgeOptions{.multicast_snooping = false}};
 }
 
 void add_sysctls(const dhcp::Leases& leases, bool has_ipv6, model::NetState& desired) {
@@ -96,15 +112,22 @@ Design design(const Input& input) {
   design.desired.links[tap] = tap_link(input, network, server, design.leases, has_ipv6);
   add_sysctls(design.leases, has_ipv6, design.desired);
   design.desired.ingress[nic.name] = pod_filters(tap, input.tag);
+  const std::string rest_to = input.request.quiet ? derived_interface_name("hole-", nic.name) : nic.name;
   if (input.request.guard) {
     Guard guard = guard_of(network, nic, input, tap, design.leases, design.notes);
     guard.others.push_back(server.address6);
-    guard.onward = {.link = nic.name, .leases = design.leases, .station = server.address6};
+    guard.onward = {.link = rest_to, .leases = design.leases, .station = server.address6};
     design.desired.tables[guard_key(nic.name)] = table_of(guard);
     design.desired.ingress[tap] = std::nullopt;
   } else {
-    design.desired.ingress[tap] = tap_filters(nic.name, input.tag, design.leases, server.address6);
+    design.desired.ingress[tap] = tap_filters(rest_to, input.tag, design.leases, server.address6);
   }
+  if (input.request.quiet) {
+    design.desired.links[rest_to] = hole(input, network, has_ipv6);
+    if (has_ipv6) design.desired.sysctls[fmt::format("net/ipv6/conf/{}/disable_ipv6", rest_to)] = "1";
+    design.desired.tables[table_name(nic.name)] = silence(input.tag, {nic.name});
+  }
+  design.presence = presence_of(network, nic.name);
   design.resolved = input.request;
   design.resolved.mac = network.mac;
   return design;

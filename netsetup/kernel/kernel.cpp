@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include "netsetup/kernel/announce.h"
 #include "netsetup/kernel/conntrack.h"
 #include "netsetup/kernel/nftables.h"
 #include "netsetup/kernel/router_probe.h"
@@ -15,6 +16,7 @@
 #include "netsetup/kernel/sysctl.h"
 #include "netsetup/kernel/tap.h"
 #include "netsetup/kernel/tc.h"
+#include "netsetup/model/announcement.h"
 
 namespace podnic::kernel {
 namespace {
@@ -171,6 +173,11 @@ std::string Kernel::first_kind(const std::vector<std::string>& kinds) {
 std::optional<IpAddress> Kernel::find_link_local(const std::string& link, const MacAddress& mac,
                                                  const IpAddress& gateway) {
   return kernel::find_link_local(impl_->worker, link, mac, gateway);
+}
+
+void Kernel::announce(const std::string& link, const MacAddress& mac,
+                      const std::vector<IpAddress>& addresses) {
+  kernel::announce(impl_->worker, link, model::announcements(mac, addresses));
 }
 
 std::vector<std::string> Kernel::tables_of(const std::string& tag) {

@@ -61,6 +61,8 @@ class Kernel {
   /// See router_probe.h; `link` is one of the namespace, `mac` its address.
   [[nodiscard]] std::optional<IpAddress> find_link_local(const std::string& link, const MacAddress& mac,
                                                          const IpAddress& gateway);
+  /// See announce.h.
+  void announce(const std::string& link, const MacAddress& mac, const std::vector<IpAddress>& addresses);
   /// The keys of the tables whose comment is `tag`.
   [[nodiscard]] std::vector<std::string> tables_of(const std::string& tag);
   /// What the rules of a table have counted, by chain; empty when there is no such table.

@@ -266,6 +266,7 @@ Fragment is_dnated();
 Fragment is_reply();  ///< goes the connection's other way
 Fragment connection_mark_is(std::uint32_t mark);
 Fragment connection_mark_is_not(std::uint32_t mark);
+Fragment mark_is(std::uint32_t mark, std::uint32_t mask);  ///< of the packet
 Fragment counter();
 Fragment accept();
 Fragment drop();
@@ -274,6 +275,9 @@ Fragment go_to(std::string_view chain);
 Fragment return_to_caller();
 Fragment snat(const IpAddress& to);
 Fragment dnat(const IpAddress& to);
+Fragment dnat(const IpAddress& to, std::uint16_t port);
+/// dnat to where it goes already: no later chain translates it.
+Fragment dnat_to_itself(Family family);
 /// dnat to the address, and to the port that `map` gives for the packet's destination port; no match, no
 /// dnat.
 Fragment dnat_mapped(const IpAddress& to, std::uint8_t protocol, std::string_view map);

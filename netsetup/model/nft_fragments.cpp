@@ -1,6 +1,5 @@
 // Fragments of rules: the same expressions, in the same order, that nft's own compiler makes of the text
 // beside them.
-#include <fmt/format.h>
 #include <netinet/in.h>
 // netinet/in.h must come before the netfilter headers.
 #include <linux/netfilter.h>
@@ -8,6 +7,8 @@
 #include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <net/ethernet.h>
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
@@ -136,6 +137,10 @@ Fragment bridged_port(Family family, std::uint8_t protocol, std::uint32_t offset
 
 std::uint32_t nf_family(Family family) {
   return family == Family::v4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+}
+
+std::string before_a_port(const IpAddress& address) {
+  return address.is_v6() ? "[" + address.to_string() + "]" : address.to_string();
 }
 
 Fragment nat_to(std::uint32_t type, const IpAddress& to) {
@@ -326,6 +331,12 @@ Fragment set_original_zone(std::uint16_t zone) {
           "ct original zone set " + std::to_string(zone)};
 }
 
+Fragment mark_is(std::uint32_t mark, std::uint32_t mask) {
+  return {{Meta{NFT_META_MARK, reg1}, Bitwise{reg1, reg1, host_u32(mask), host_u32(0)},
+           Cmp{NFT_CMP_EQ, reg1, host_u32(mark)}},
+          "meta mark & " + mark_text(mask) + " == " + mark_text(mark)};
+}
+
 Fragment counter() {
   return {{Counter{}}, "counter packets 0 bytes 0"};
 }
@@ -358,14 +369,24 @@ Fragment dnat(const IpAddress& to) {
   return nat_to(NFT_NAT_DNAT, to);
 }
 
+Fragment dnat(const IpAddress& to, std::uint16_t port) {
+  return {{Immediate{reg1, value_of(to)}, Immediate{reg2, value_of_port(port)},
+           Nat{NFT_NAT_DNAT, nf_family(to.family()), reg1, reg2}},
+          "dnat " + ip_keyword(to.family()) + " to " + before_a_port(to) + ":" + std::to_string(port)};
+}
+
+Fragment dnat_to_itself(Family family) {
+  return {{address_field(family, false, family == Family::v4 ? 4 : 16),
+           Nat{NFT_NAT_DNAT, nf_family(family), reg1, 0}},
+          "dnat " + ip_keyword(family) + " to " + ip_keyword(family) + " daddr"};
+}
+
 Fragment dnat_mapped(const IpAddress& to, std::uint8_t protocol, std::string_view map) {
-  std::string address = to.to_string();
-  if (to.is_v6()) address = "[" + address + "]";
   return {
       {Immediate{reg1, value_of(to)}, Payload{NFT_PAYLOAD_TRANSPORT_HEADER, destination_port, 2, reg2},
        Lookup{std::string(map), reg2, reg2, false}, Nat{NFT_NAT_DNAT, nf_family(to.family()), reg1, reg2}},
-      "dnat " + ip_keyword(to.family()) + " to " + address + ":" + std::string(protocol_name(protocol)) +
-          " dport map @" + std::string(map)};
+      "dnat " + ip_keyword(to.family()) + " to " + before_a_port(to) + ":" +
+          std::string(protocol_name(protocol)) + " dport map @" + std::string(map)};
 }
 
 Fragment begins_connection() {

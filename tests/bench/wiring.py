@@ -50,11 +50,15 @@ def main():
     try:
         pod, _peer = make_pod()
         pod.enter()
-        print(f"{'ports':>6} {'attach':>9} {'floor':>9} {'ratio':>6} {'detach':>9} {'floor':>9} {'ratio':>6}")
-        for count in (0, 10, 100, 1000, 10000):
+        print(f"{'ports':>12} {'attach':>9} {'floor':>9} {'ratio':>6} {'detach':>9} {'floor':>9} {'ratio':>6}")
+        singles = {f"{count}": [f"{1 + 2 * i}/tcp" for i in range(count)]  # every second port: no two make a range
+                   for count in (0, 10, 100, 1000, 10000)}
+        ranges = {f"{count} ranges": [f"{1 + 6 * i}-{5 + 6 * i}/tcp" for i in range(count)] for count in (1, 1000, 10000)}
+        for label, ports_asked in (singles | ranges).items():
+            count = len(ports_asked)
             config = os.path.join(folder, "request.json")
-            with open(config, "w") as file:  # every second port: no two make a range
-                json.dump({"ports": [f"{1 + 2 * i}/tcp" for i in range(count)], "resolvConf": "/dev/null"}, file)
+            with open(config, "w") as file:
+                json.dump({"ports": ports_asked, "resolvConf": "/dev/null"}, file)
             place, ports = ["--state-dir", folder], ["--config", config]
             files = floor_files(folder, podnic, place, ports)
             times = {name: [] for name in ("attach", "floor up", "detach", "floor down")}
@@ -64,7 +68,7 @@ def main():
                 times["floor up"].append(floor(files, "up"))
                 times["floor down"].append(floor(files, "down"))
             m = {name: statistics.median(values) for name, values in times.items()}
-            print(f"{count:>6} {m['attach']:>9.2f} {m['floor up']:>9.2f} {m['attach'] / m['floor up']:>6.2f} "
+            print(f"{label:>12} {m['attach']:>9.2f} {m['floor up']:>9.2f} {m['attach'] / m['floor up']:>6.2f} "
                   f"{m['detach']:>9.2f} {m['floor down']:>9.2f} {m['detach'] / m['floor down']:>6.2f}", flush=True)
     finally:
         shutil.rmtree(folder)

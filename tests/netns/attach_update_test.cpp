@@ -114,6 +114,27 @@ TEST_P(Update, TheNumberOfRulesDoesNotDependOnPortsOrExceptions) {
   EXPECT_EQ(with_ranges(10'000, request.ports), with_ranges(1, request.ports));
   request.ports.clear();
   EXPECT_EQ(with_ranges(10'000, request.except_ports), with_ranges(1, request.except_ports));
+  request.except_ports.clear();
+  EXPECT_EQ(with_ranges(10'000, request.reserved_ports), with_ranges(1, request.reserved_ports));
+}
+
+TEST_P(Update, AMachineIsAttachedWithTenThousandRanges) {
+  bindings::Request request{.topology = GetParam(), .resolv_conf = "/nonexistent"};
+  for (unsigned i = 0; i < 10'000; ++i) {
+    const auto first = static_cast<std::uint16_t>(1 + i * 6);
+    request.ports.push_back({IPPROTO_TCP, first, static_cast<std::uint16_t>(first + 4), first});
+  }
+  record = attach(request, place()).record;
+  guest.emplace(record, place());
+  expect_healthy();
+  const Answerer guests(guest->netns, "guest", {1, 6, 30'000, 30'001, 59'995, 59'999, 60'000});
+  for (const Family family : both_families) {
+    for (const std::uint16_t inside : std::initializer_list<std::uint16_t>{1, 30'001, 59'995, 59'999})
+      EXPECT_EQ(ask(peer(), IPPROTO_TCP, pod_ip(family), inside), answer("guest", inside, peer_ip(family)));
+    for (const std::uint16_t between : std::initializer_list<std::uint16_t>{6, 30'000, 60'000})
+      EXPECT_EQ(ask(peer(), IPPROTO_TCP, pod_ip(family), between), "refused") << between;
+  }
+  EXPECT_EQ(find_attachment({}, place()).request.ports.size(), request.ports.size());
 }
 
 TEST_P(Update, WhatTheMachineWasStartedWithStays) {

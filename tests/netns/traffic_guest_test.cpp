@@ -158,6 +158,44 @@ TEST_P(Outbound, TheGuestReachesItselfAtThePodsAddress) {
   }
 }
 
+/// br_netfilter shows bridged packets to NAT, and loses what NAT sends back to the port that it came by.
+TEST_P(Outbound, ItDoesSoWhetherBridgesAskNetfilterOrNot) {
+  ASSERT_EQ(pod().sh("test -d /proc/sys/net/bridge").status, 0)
+      << "br_netfilter is not loaded: modprobe br_netfilter";
+  const auto set = [&](const char* value) {
+    for (const char* key : {"bridge-nf-call-iptables", "bridge-nf-call-ip6tables"})
+      pod().must(std::string("echo ") + value + " > /proc/sys/net/bridge/" + key);
+  };
+  for (const char* value : {"0", "1"}) {
+    SCOPED_TRACE(value);
+    set(value);
+    wire({"80/tcp", "80/udp"});
+    const Answerer at_guest(guest->netns, "guest", {80});
+    const auto expect_hairpin = [&] {
+      for (const Family family : both_families) {
+        for (const std::uint8_t protocol : tcp_and_udp)
+          EXPECT_EQ(ask(guest->netns, protocol, pod_ip(family), 80), answer("guest", 80, gateway_ip(family)));
+      }
+    };
+    expect_hairpin();
+    if (GetParam() == bindings::Topology::tap) {
+      // There is no bridge: it does not matter what others set later.
+      for (const char* later : {"1", "0"}) {
+        set(later);
+        expect_hairpin();
+      }
+      EXPECT_EQ(check({}, place()), std::vector<model::Drift>{});
+    } else {
+      set("1");
+      EXPECT_EQ(check({}, place()).size(), 2U);
+      attach(record.request, place());
+      expect_hairpin();
+    }
+    guest.reset();
+    EXPECT_TRUE(detach({}, place()));
+  }
+}
+
 /// What stays the pod's, stays so for the guest too.
 TEST_P(Outbound, TheGuestReachesThePodsOwnServersAtTheGateway) {
   wire({"80/tcp"});

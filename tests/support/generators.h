@@ -168,6 +168,11 @@ inline void add_masquerade_options(Random& random, bindings::Request& request) {
     request.except_ports = random_ports(random);
     for (bindings::PortForward& one : request.except_ports) one.guest_first = one.first;
   }
+  if (request.ports.empty() && random.chance(30)) {
+    request.reserved_ports = random_ports(random);
+    for (bindings::PortForward& one : request.reserved_ports) one.guest_first = one.first;
+  }
+  request.mesh = random.pick<const char*>({"", "", "istio", "linkerd"});
 }
 
 /// A request that can be granted in any random_pod().
@@ -196,6 +201,7 @@ inline bindings::Request random_request(Random& random, const PodSpec& pod,
   request.service.dhcp6 = !random.chance(10);
   request.service.router = request.service.slaac || !random.chance(10);
   if (random.chance(30)) request.hostname = "guest-1.example";
+  request.quiet = random.chance(25);
   return request;
 }
 

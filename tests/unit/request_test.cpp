@@ -258,7 +258,41 @@ Request full_request() {
   request.group_fwd_mask = 0x4000;
   request.service.router6 = *IpAddress::parse("fe80::1");
   request.hostname = "seven";
+  request.reserved_ports = ports_of({"49152-49215/tcp", "6000/udp"});
+  request.mesh = "istio-ambient";
+  request.quiet = true;
   return request;
+}
+
+TEST(Request, ForwardsAreWithoutReservedPortsAndThoseOfTheMesh) {
+  Request request;
+  request.except_ports = ports_of({"22/tcp"});
+  request.reserved_ports = ports_of({"49152-49215/tcp"});
+  request.mesh = "linkerd";
+  for (const bool listed : {false, true}) {
+    if (listed) request.ports = ports_of({"1-65535/tcp", "53/udp"});
+    const Forwards forwards = *forwards_of(request);
+    for (const std::uint16_t port : std::initializer_list<std::uint16_t>{22, 4140, 4143, 4191, 49152, 49215})
+      EXPECT_EQ(forwards.guest_port(IPPROTO_TCP, port), std::nullopt) << port;
+    for (const std::uint16_t port : std::initializer_list<std::uint16_t>{80, 4139, 49151, 49216})
+      EXPECT_EQ(forwards.guest_port(IPPROTO_TCP, port), port);
+    EXPECT_EQ(forwards.guest_port(IPPROTO_UDP, 53), 53);
+  }
+  request.ports = ports_of({"4190-4191/tcp"});
+  EXPECT_EQ(forwards_of(request).error().message, "the exceptions leave no port to forward");
+}
+
+TEST(Request, AnUnknownMeshIsNamedWithThoseThatAreKnown) {
+  Request request;
+  request.mesh = "isto";
+  try {
+    validate(request);
+    ADD_FAILURE() << "was accepted";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "there is no service mesh 'isto'");
+    EXPECT_EQ(error.hint_text(), "Those that podnic knows are: istio, istio-ambient, linkerd.");
+  }
+  EXPECT_EQ(request_from_json(R"({"mesh": "none"})", request).mesh, "");
 }
 
 TEST(RequestJson, ARoundTripKeepsEverything) {
