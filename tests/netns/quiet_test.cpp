@@ -169,7 +169,7 @@ TEST_P(Quiet, ActivationThatFailsLeavesItQuiet) {
   FrameCapture outside(net.peer, "veth0");
   record = attach(request, place()).record;
   guest.emplace(record, place());
-  for (const std::size_t count : {1, 2}) {
+  for (const std::size_t count : {1U, 2U}) {
     SCOPED_TRACE(count);
     const Error error = error_of([&] {
       activate({}, place(), at_step(count, [] { throw Error("no more"); }));
@@ -185,7 +185,7 @@ TEST_P(Quiet, ActivationThatFailsLeavesItQuiet) {
 
 TEST_P(Quiet, KilledWhileItActivatesItIsActivatedAgain) {
   const Snapshot start = take_snapshot(net.pod);
-  for (const std::size_t count : {1, 2}) {
+  for (const std::size_t count : {1U, 2U}) {
     SCOPED_TRACE(count);
     attach(request, place());
     expect_killed([&] {
