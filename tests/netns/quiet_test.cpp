@@ -109,6 +109,32 @@ class Quiet : public testing::TestWithParam<const char*> {
     }
   }
 
+  void expect_silence_and_then_traffic() {
+    const Snapshot start = take_snapshot(net.pod);
+    FrameCapture outside(net.peer, "veth0");
+    record = attach(request, place()).record;
+    EXPECT_TRUE(record.request.quiet);
+    EXPECT_EQ(check({}, place()), std::vector<model::Drift>{});
+    guest.emplace(record, place());
+    talk();
+    expect_nothing_of_the_guest(outside);
+
+    const Attachment active = activate({}, place());
+    EXPECT_FALSE(active.record.request.quiet);
+    expect_announced(outside);
+    expect_traffic();
+    EXPECT_EQ(check({}, place()), std::vector<model::Drift>{});
+    EXPECT_FALSE(find_attachment({}, place()).request.quiet);
+
+    FrameCapture again(net.peer, "veth0");
+    EXPECT_EQ(activate({}, place()).steps, model::Plan{});
+    expect_announced(again);
+    expect_traffic();
+    guest.reset();
+    EXPECT_TRUE(detach({}, place()));
+    expect_as_it_was(start, net.pod);
+  }
+
   TemporaryFolder folder;
   SpecPod net;
   bindings::Request request;
@@ -117,29 +143,10 @@ class Quiet : public testing::TestWithParam<const char*> {
 };
 
 TEST_P(Quiet, NothingOfTheGuestIsSeenBeforeActivate) {
-  const Snapshot start = take_snapshot(net.pod);
-  FrameCapture outside(net.peer, "veth0");
-  record = attach(request, place()).record;
-  EXPECT_TRUE(record.request.quiet);
-  EXPECT_EQ(check({}, place()), std::vector<model::Drift>{});
-  guest.emplace(record, place());
-  talk();
-  expect_nothing_of_the_guest(outside);
-
-  const Attachment active = activate({}, place());
-  EXPECT_FALSE(active.record.request.quiet);
-  expect_announced(outside);
-  expect_traffic();
-  EXPECT_EQ(check({}, place()), std::vector<model::Drift>{});
-  EXPECT_FALSE(find_attachment({}, place()).request.quiet);
-
-  FrameCapture again(net.peer, "veth0");
-  EXPECT_EQ(activate({}, place()).steps, model::Plan{});
-  expect_announced(again);
-  expect_traffic();
-  guest.reset();
-  EXPECT_TRUE(detach({}, place()));
-  expect_as_it_was(start, net.pod);
+  expect_silence_and_then_traffic();
+  // By itself, without a guard that refuses some of it.
+  request.guard = false;
+  expect_silence_and_then_traffic();
 }
 
 TEST_P(Quiet, WhoAttachesAgainNeitherSilencesNorLetsLoose) {
