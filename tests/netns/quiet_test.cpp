@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <net/ethernet.h>
 
+#include <system_error>
+
 #include "netsetup/model/announcement.h"
 #include "tests/support/attach_cases.h"
 #include "tests/support/frames.h"
@@ -62,9 +64,10 @@ class Quiet : public testing::TestWithParam<const char*> {
       knock(net.peer, IPPROTO_UDP, address, 80);
       knock(net.peer, IPPROTO_TCP, address, 80);
     }
-    // The pod's own processes have the guest's addresses there.
+    // The pod's own processes have the guest's addresses there; they are told (EPERM).
     if (request.binding == "tc") {
-      for (const Family family : {Family::v4, Family::v6}) knock(net.pod, IPPROTO_UDP, peer_ip(family), 5001);
+      for (const Family family : {Family::v4, Family::v6})
+        EXPECT_THROW(knock(net.pod, IPPROTO_UDP, peer_ip(family), 5001), std::system_error);
     }
     // A protocol that no stack knows.
     send_frame(guest->netns, "eth0", frame(mac, everybody, 0x88b5, Bytes(tell.begin(), tell.end())));
