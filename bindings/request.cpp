@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "bindings/refuse.h"
 #include "bindings/mesh.h"
+#include "bindings/refuse.h"
 #include "netsetup/types/interface_name.h"
 
 namespace podnic::bindings {
