@@ -35,6 +35,7 @@ void leave_behind(const Record& former, const Design& design, NetState& wanted) 
   for (const auto& [name, link] : former.desired.links) wanted.links.try_emplace(name, std::nullopt);
   for (const auto& [name, table] : former.desired.tables) wanted.tables.try_emplace(name, std::nullopt);
   for (const auto& [name, ingress] : former.before.ingress) wanted.ingress.try_emplace(name, ingress);
+  for (const auto& [name, shaper] : former.before.shapers) wanted.shapers.try_emplace(name, shaper);
   for (const auto& [key, value] : former.before.sysctls) {
     // Side effects of what is desired now are put back by detach, not before.
     if (std::ranges::find(design.also_restore, key) != design.also_restore.end()) continue;
@@ -71,6 +72,7 @@ NetState footprint_before(const Design& design, const NetState& observed,
       qdisc = {.qdisc = found->qdisc, .filters = {}};
     before.ingress.try_emplace(name, std::move(qdisc));
   }
+  for (const auto& [name, shaper] : design.desired.shapers) before.shapers.try_emplace(name, std::nullopt);
   const auto keep = [&](const std::string& key) {
     const auto value = observed.sysctls.find(key);
     before.sysctls.try_emplace(key, value == observed.sysctls.end() ? std::nullopt : value->second);

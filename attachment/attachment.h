@@ -86,6 +86,8 @@ struct Status {
   std::optional<kernel::LinkStats> tap;  ///< counters as the namespace sees them: rx is what the guest sent
   /// What the guard has refused, by its reason, since its rules were last written; empty: there is no guard.
   std::map<std::string, kernel::Count> refused;
+  std::optional<std::uint64_t> ingress_dropped;  ///< packets that the limit to the guest let not pass
+  std::optional<std::uint64_t> egress_dropped;   ///< the same of what the guest sent
 };
 
 /// The attachments of one namespace, or (place.netns empty and `everywhere`) all of the state folder; only

@@ -32,6 +32,17 @@ std::map<std::string, kernel::Count> refused_by_guard(const Record& record, Site
   return refused;
 }
 
+void add_drops(Site& site, Status& status) {
+  if (status.record.desired.shapers.empty()) return;
+  const auto drops = site.kernel.shaper_drops();
+  for (const auto& [link, shaper] : status.record.desired.shapers) {
+    const auto found = drops.find(link);
+    if (found == drops.end()) continue;
+    // The tap's egress is what enters the guest.
+    (link == status.record.guest.tap ? status.ingress_dropped : status.egress_dropped) = found->second;
+  }
+}
+
 }  // namespace
 
 Record find_attachment(const Target& target, const Place& place) {
@@ -69,7 +80,12 @@ std::vector<Status> show(const Place& place, bool everywhere) {
   if (!everywhere) only = open_netns(place).identity();
   std::vector<Status> all;
   for (const std::string& id : store.ids()) {
-    Status status{.record = {.id = id}, .damage = {}, .netns_alive = false, .tap = {}};
+    Status status{.record = {.id = id},
+                  .damage = {},
+                  .netns_alive = false,
+                  .tap = {},
+                  .ingress_dropped = {},
+                  .egress_dropped = {}};
     try {
       std::optional<Record> record = store.load(id);
       if (!record || (only && record->netns != *only)) continue;
@@ -87,6 +103,7 @@ std::vector<Status> show(const Place& place, bool everywhere) {
       status.refused = refused_by_guard(status.record, site);
       const auto stats = site.kernel.link_stats();
       if (const auto tap = stats.find(status.record.guest.tap); tap != stats.end()) status.tap = tap->second;
+      add_drops(site, status);
     }
     all.push_back(std::move(status));
   }

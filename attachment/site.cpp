@@ -28,10 +28,11 @@ Site::Site(const Place& place, Use use)
       identity(kernel.identity()) {}
 
 model::NetState Site::observe(const model::NetState& wanted, const std::vector<std::string>& more) {
-  kernel::Watch watch{.sysctls = more, .tables = {}, .ingress = {}};
+  kernel::Watch watch{.sysctls = more, .tables = {}, .ingress = {}, .shapers = {}};
   for (const auto& [key, value] : wanted.sysctls) watch.sysctls.push_back(key);
   for (const auto& [name, table] : wanted.tables) watch.tables.push_back(name);
   for (const auto& [link, ingress] : wanted.ingress) watch.ingress.push_back(link);
+  for (const auto& [link, shaper] : wanted.shapers) watch.shapers.push_back(link);
   return kernel.observe(watch);
 }
 
@@ -45,7 +46,8 @@ bindings::Design Site::design(const bindings::Request& request, const std::strin
   bindings::Input input{
       .request = request,
       .tag = bindings::tag_of(id),
-      .observed = kernel.observe({.sysctls = binding.observes(request), .tables = {}, .ingress = {}}),
+      .observed =
+          kernel.observe({.sysctls = binding.observes(request), .tables = {}, .ingress = {}, .shapers = {}}),
       .before = former ? former->before : model::NetState{},
       .former = former ? std::optional(former->request) : std::nullopt,
       .placeholder_kind = {},

@@ -42,7 +42,10 @@ struct Builder {
   Table table{.comment = guard.comment, .sets = {}, .chains = {}};
 
   [[nodiscard]] const Onward* onward() const { return guard.onward ? &*guard.onward : nullptr; }
-  [[nodiscard]] Fragment pass() const { return onward() != nullptr ? forward_to(onward()->link) : accept(); }
+  [[nodiscard]] Fragment pass() const {
+    if (onward() != nullptr) return forward_to(onward()->link);
+    return guard.by_way_of.empty() ? accept() : forward_to(guard.by_way_of);
+  }
   /// Of what an address service is asked for: it ends at the tap's own stack where there is one.
   [[nodiscard]] Fragment ask(bool is_served) const {
     return onward() != nullptr && is_served ? accept() : pass();

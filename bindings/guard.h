@@ -41,6 +41,9 @@ struct Guard {
   std::vector<IpAddress> others;     ///< somebody else's, whatever prefix they are in
   bool passes_bridge_group = false;  ///< LLDP and the like: the bridge knows which
   std::optional<Onward> onward;
+  /// Everything that passes goes there, and is given back to the tap behind its ingress (an ifb); empty: it
+  /// goes on by itself.
+  std::string by_way_of = {};
 };
 
 model::nft::Table table_of(const Guard& guard);

@@ -104,6 +104,18 @@ Json to_json(const CniOwner& owner) {
           {"service", owner.service}};
 }
 
+Json to_json(const Bandwidth& bandwidth) {
+  Json json = Json::object();
+  const auto add = [&](const char* key, std::uint64_t bits) {
+    if (bits != 0) json[key] = bits;
+  };
+  add("ingressRate", bandwidth.ingress.rate);
+  add("ingressBurst", bandwidth.ingress.burst);
+  add("egressRate", bandwidth.egress.rate);
+  add("egressBurst", bandwidth.egress.burst);
+  return json;
+}
+
 Json to_json_without_ports(const Request& request) {
   Json tap{{"queues", request.tap.queues}};
   if (!request.tap.name.empty()) tap["name"] = request.tap.name;
@@ -130,6 +142,7 @@ Json to_json_without_ports(const Request& request) {
   if (request.service.slaac) json["ipv6"]["slaac"] = true;
   if (request.service.router6) json["ipv6"]["router"] = request.service.router6->to_string();
   add_service(request.service, json);
+  if (request.bandwidth != Bandwidth{}) json["bandwidth"] = to_json(request.bandwidth);
   if (!request.hostname.empty()) json["hostname"] = request.hostname;
   if (!request.except_ports.empty())
     json["exceptPorts"] = texts_of(request.except_ports, std::mem_fn(&PortForward::to_string));

@@ -17,6 +17,7 @@ using Json = nlohmann::ordered_json;
 Json to_json(const Request& request);
 Json to_json_without_ports(const Request& request);
 Json to_json(const CniOwner& owner);
+Json to_json(const Bandwidth& bandwidth);
 Json to_json(const GuestNic& guest);
 Json to_json(const dhcp::Leases& leases);
 Json to_json(const std::vector<IpPrefix>& prefixes);
@@ -79,6 +80,8 @@ dhcp::Leases read_leases(ObjectReader reader);
 model::NetState read_state(ObjectReader reader);
 std::vector<IpPrefix> read_prefixes(ObjectReader& reader, std::string_view key);
 
+/// The limits that the object names, in the place of those of `base`.
+Bandwidth read_bandwidth(ObjectReader reader, Bandwidth base);
 /// What request_from_json() reads; the reader may know more keys, and is still to be finished.
 Request read_request(ObjectReader& reader, Request base);
 

@@ -99,6 +99,7 @@ void validate(const Request& request) {
                        request.guest_cidr6->to_string()));
   }
   validate(request.service);
+  validate(request.bandwidth);
   // BR_GROUPFWD_RESTRICTED: STP, pause frames and link aggregation end at every bridge.
   if ((request.group_fwd_mask & 7U) != 0) {
     refuse(fmt::format("group forward mask {:#x} would forward what every bridge must keep",

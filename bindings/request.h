@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bindings/bandwidth.h"
 #include "bindings/ports.h"
 #include "bindings/service.h"
 #include "dhcp/lease.h"
@@ -20,6 +21,9 @@ enum class Topology : std::uint8_t {
   tap,     ///< on the tap itself
   bridge,  ///< on a bridge that the tap is the only port of
 };
+
+/// Of the guest's NIC, administratively.
+enum class LinkState : std::uint8_t { up, down };
 
 struct TapRequest {
   std::string name;                  ///< empty: "tap-" + interface
@@ -62,6 +66,8 @@ struct Request {
   std::string mesh;    ///< name of the service mesh whose proxy is in the pod (mesh.h); empty: none
   bool quiet = false;  ///< no frame of the guest leaves until activate()
   ServiceRequest service;
+  Bandwidth bandwidth;
+  LinkState link_state = LinkState::up;
   std::string hostname;          ///< for the guest, by DHCP; empty: none
   std::optional<dhcp::Dns> dns;  ///< for the guest; absent: read from resolv_conf
   std::string resolv_conf = "/etc/resolv.conf";

@@ -25,6 +25,15 @@ void read_tap(ObjectReader tap, TapRequest& request) {
   tap.finish();
 }
 
+/// A rate of 0 takes the limit away, and its burst along.
+void read_limit(ObjectReader& bandwidth, const char* rate, const char* burst, Limit& limit) {
+  if (const auto bits = bandwidth.number(rate, ~std::uint64_t{0})) {
+    limit.rate = *bits;
+    if (limit.rate == 0) limit.burst = 0;
+  }
+  take(limit.burst, bandwidth.number(burst, ~std::uint64_t{0}));
+}
+
 /// A list that is there takes the place of the former one, an empty one, too.
 template <typename T>
 void read_list(ObjectReader& reader, std::string_view key, Parsed<T> (*parse)(std::string_view),
@@ -66,6 +75,13 @@ void read_service(ObjectReader& reader, ServiceRequest& service) {
 
 }  // namespace
 
+Bandwidth read_bandwidth(ObjectReader reader, Bandwidth base) {
+  read_limit(reader, "ingressRate", "ingressBurst", base.ingress);
+  read_limit(reader, "egressRate", "egressBurst", base.egress);
+  reader.finish();
+  return base;
+}
+
 Request read_request(ObjectReader& reader, Request base) {
   take(base.binding, reader.text("binding"));
   take(base.interface, reader.text("interface"));
@@ -82,6 +98,8 @@ Request read_request(ObjectReader& reader, Request base) {
   if (const auto mask = reader.number("groupFwdMask", 0xffff))
     base.group_fwd_mask = static_cast<std::uint16_t>(*mask);
   read_service(reader, base.service);
+  if (auto bandwidth = reader.object("bandwidth"))
+    base.bandwidth = read_bandwidth(*std::move(bandwidth), base.bandwidth);
   take(base.hostname, reader.text("hostname"));
   if (auto dns = reader.object("dns")) base.dns = read_dns(*std::move(dns));
   take(base.resolv_conf, reader.text("resolvConf"));

@@ -66,6 +66,7 @@ Json link_json(const model::Link& link) {
             {"ipv6LinkLocal", link.ipv6_link_local},
             {"addresses", std::move(addresses)}};
   if (!link.former_name.empty()) json["formerName"] = link.former_name;
+  if (!link.peer.empty()) json["peer"] = link.peer;
   if (link.bridge) {
     json["bridge"] = {{"multicastSnooping", link.bridge->multicast_snooping},
                       {"groupForwardMask", link.bridge->group_forward_mask}};
@@ -105,6 +106,7 @@ model::Link read_link(ObjectReader reader) {
   for (ObjectReader& address : objects(reader, "addresses"))
     link.addresses.push_back(read_address(std::move(address)));
   link.former_name = reader.text("formerName").value_or("");
+  link.peer = reader.text("peer").value_or("");
   if (auto bridge = reader.object("bridge")) {
     link.bridge = {
         .multicast_snooping = required(*bridge, "multicastSnooping", bridge->flag("multicastSnooping")),
@@ -224,6 +226,18 @@ model::Rule read_rule(ObjectReader reader) {
   return rule;
 }
 
+Json shaper_json(const model::tc::Shaper& shaper) {
+  return {{"rate", shaper.rate}, {"burst", shaper.burst}, {"limit", shaper.limit}};
+}
+
+model::tc::Shaper read_shaper(ObjectReader reader) {
+  model::tc::Shaper shaper{.rate = required(reader, "rate", reader.number("rate", ~std::uint64_t{0})),
+                           .burst = required(reader, "burst", read_u32(reader, "burst")),
+                           .limit = required(reader, "limit", read_u32(reader, "limit"))};
+  reader.finish();
+  return shaper;
+}
+
 /// A sysctl's key may hold any link's name, and that any bytes: those that JSON does not take are written as
 /// %XX, and so is '%' itself.
 std::string escaped(std::string_view key) {
@@ -272,6 +286,8 @@ Json to_json(const model::NetState& state) {
   if (!state.no_rules.empty()) json["noRules"] = rules_json(state.no_rules);
   for (const auto& [link, ingress] : state.ingress)
     json["ingress"][link] = ingress ? Json(ingress->qdisc) : Json(nullptr);
+  for (const auto& [link, shaper] : state.shapers)
+    json["shapers"][link] = shaper ? shaper_json(*shaper) : Json(nullptr);
   return json;
 }
 
@@ -298,6 +314,12 @@ model::NetState read_state(ObjectReader reader) {
     for (const auto& [link, qdisc] : ingress->items()) {
       std::optional<model::tc::Ingress>& found = state.ingress[link];
       if (qdisc.is_string()) found = {.qdisc = qdisc.get<std::string>(), .filters = {}};
+    }
+  }
+  if (const Json* shapers = reader.find("shapers")) {
+    for (const auto& [link, shaper] : shapers->items()) {
+      state.shapers[link] =
+          shaper.is_null() ? std::nullopt : std::optional(read_shaper(ObjectReader(shaper, link)));
     }
   }
   reader.finish();

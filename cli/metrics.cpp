@@ -97,6 +97,30 @@ std::string of_guards(const std::vector<Status>& all) {
   return packets + bytes;
 }
 
+struct LimitMetric {
+  std::string_view name;
+  std::string_view help;
+  std::optional<std::uint64_t> Status::* value;
+};
+
+constexpr std::array limit_metrics{
+    LimitMetric{"podnic_from_guest_over_limit_total", "Packets of the guest that its limit dropped.",
+                &Status::egress_dropped},
+    LimitMetric{"podnic_to_guest_over_limit_total", "Packets for the guest that its limit dropped.",
+                &Status::ingress_dropped}};
+
+std::string of_limits(const std::vector<Status>& all) {
+  std::string text;
+  for (const LimitMetric& metric : limit_metrics) {
+    text += head(metric.name, "counter", metric.help);
+    for (const Status& status : all) {
+      if (const auto& dropped = status.*metric.value)
+        text += fmt::format("{}{{{}}} {}\n", metric.name, labels_of(status), *dropped);
+    }
+  }
+  return text;
+}
+
 std::string_view help_for(std::string_view what) {
   if (what == "received") return "Valid messages of the guest, by their type.";
   if (what == "sent") return "Replies and advertisements, by their type.";
@@ -133,7 +157,8 @@ std::string of_services(const std::vector<Status>& all, const ServiceCounters& c
 }  // namespace
 
 std::string status_metrics(const std::vector<Status>& all, const ServiceCounters& counters) {
-  return info(all) + served(all, counters) + of_links(all) + of_guards(all) + of_services(all, counters);
+  return info(all) + served(all, counters) + of_links(all) + of_limits(all) + of_guards(all) +
+         of_services(all, counters);
 }
 
 }  // namespace podnic::cli

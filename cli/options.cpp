@@ -135,8 +135,13 @@ po::options_description request_flags() {
       ("boot-file", po::value<std::string>(), "network boot: file name or URL for DHCPv4")                //
       ("boot-url6", po::value<std::string>(), "network boot: URL for DHCPv6")                             //
       ("dhcp-option", po::value<std::vector<std::string>>(),
-       "any other DHCPv4 option, repeatable: 224=text:hello; also hex, ip, u8, u16, u32, bool")  //
-      ("hostname", po::value<std::string>(), "host name that the guest is told")                 //
+       "any other DHCPv4 option, repeatable: 224=text:hello; also hex, ip, u8, u16, u32, bool")           //
+      ("ingress-rate", po::value<std::string>(), "bit/s that go to the guest at most: 20M; 0: no limit")  //
+      ("ingress-burst", po::value<std::string>(),
+       "bits that may go to it at once (default: for the rate)")                           //
+      ("egress-rate", po::value<std::string>(), "bit/s that come from the guest at most")  //
+      ("egress-burst", po::value<std::string>(), "bits that may come from it at once")     //
+      ("hostname", po::value<std::string>(), "host name that the guest is told")           //
       ("resolv-conf", po::value<std::string>(),
        "the pod's resolver configuration (default /etc/resolv.conf)");
   return flags;
@@ -254,6 +259,16 @@ void read_service(const Flags& flags, bindings::ServiceRequest& service) {
   read_list(flags, "dhcp-option", bindings::parse_dhcp_option, service.dhcp_options);
 }
 
+/// As the keys of the same names (bindings/request_json.cpp).
+void read_limit(const Flags& flags, const std::string& direction, bindings::Limit& limit) {
+  const auto bits = [&](const std::string& flag, std::uint64_t& field) {
+    if (const auto text = flags.get<std::string>(flag)) field = understand(bindings::parse_bits(*text), flag);
+  };
+  bits(direction + "-rate", limit.rate);
+  if (limit.rate == 0) limit.burst = 0;
+  bits(direction + "-burst", limit.burst);
+}
+
 void read_request(const Flags& flags, bindings::Request& request) {
   flags.take<std::string>("binding", request.binding);
   if (const auto topology = flags.get<std::string>("topology")) {
@@ -291,6 +306,8 @@ void read_request(const Flags& flags, bindings::Request& request) {
     request.mesh = *mesh == bindings::no_mesh ? std::string() : *mesh;
   if (flags.on("quiet")) request.quiet = true;
   read_service(flags, request.service);
+  read_limit(flags, "ingress", request.bandwidth.ingress);
+  read_limit(flags, "egress", request.bandwidth.egress);
   flags.take<std::string>("hostname", request.hostname);
   flags.take<std::string>("resolv-conf", request.resolv_conf);
 }

@@ -22,24 +22,41 @@ Json result_json(const Record& record) {
   const auto id = [](const std::optional<std::uint32_t>& number) {
     return number ? Json(*number) : Json(nullptr);
   };
-  return {{"id", record.id},
-          {"binding", record.request.binding},
-          {"netns", record.netns_path},
-          {"interface", record.request.interface},
-          {"tap",
-           {{"name", record.guest.tap},
-            {"queues", record.guest.queues},
-            {"uid", id(tap.uid)},
-            {"gid", id(tap.gid)}}},
-          {"bridge", record.bridge.empty() ? Json(nullptr) : Json{{"name", record.bridge}}},
-          {"quiet", record.request.quiet},
-          {"guest", bindings::to_json(record.guest)}};
+  Json json{{"id", record.id},
+            {"binding", record.request.binding},
+            {"netns", record.netns_path},
+            {"interface", record.request.interface},
+            {"tap",
+             {{"name", record.guest.tap},
+              {"queues", record.guest.queues},
+              {"uid", id(tap.uid)},
+              {"gid", id(tap.gid)}}},
+            {"bridge", record.bridge.empty() ? Json(nullptr) : Json{{"name", record.bridge}}},
+            {"guest", bindings::to_json(record.guest)}};
+  const bindings::Bandwidth& bandwidth = record.request.bandwidth;
+  if (bandwidth != bindings::Bandwidth{}) json["bandwidth"] = bindings::to_json(bandwidth);
+  return json;
 }
 
 std::string join_prefixes(const std::vector<IpPrefix>& prefixes) {
   std::string text;
   for (const IpPrefix& prefix : prefixes) text += (text.empty() ? "" : " ") + prefix.to_string();
   return text;
+}
+
+/// "20000000 bit/s to the guest, 100000000 bit/s from it".
+std::string limits_text(const bindings::Bandwidth& bandwidth) {
+  std::string text;
+  if (bandwidth.ingress.rate != 0) text = fmt::format("{} bit/s to the guest", bandwidth.ingress.rate);
+  if (bandwidth.egress.rate != 0) {
+    text += fmt::format("{}{} bit/s from {}", text.empty() ? "" : ", ", bandwidth.egress.rate,
+                        text.empty() ? "the guest" : "it");
+  }
+  return text;
+}
+
+std::string over_limit(const std::optional<std::uint64_t>& dropped) {
+  return dropped ? fmt::format(", {} over the limit", *dropped) : std::string();
 }
 
 std::string join_gateways(const bindings::GuestNic& guest) {
@@ -54,12 +71,15 @@ std::string record_text(const Record& record) {
   std::string tap = fmt::format("{} ({} queue{})", record.guest.tap, record.guest.queues,
                                 record.guest.queues == 1 ? "" : "s");
   if (!record.bridge.empty()) tap += fmt::format(" on bridge {}", record.bridge);
-  return fmt::format(
+  std::string text = fmt::format(
       "attachment {}\n  pod NIC    {} ({})\n  namespace  {}\n  tap        {}\n  guest      {} mac {} mtu {}\n"
       "  gateway    {}\n",
       record.id, record.request.interface, record.request.binding, record.netns_path, tap,
       join_prefixes(record.guest.addresses), record.guest.mac.to_string(), record.guest.mtu,
       join_gateways(record.guest));
+  const std::string limits = limits_text(record.request.bandwidth);
+  if (!limits.empty()) text += fmt::format("  limits     {}\n", limits);
+  return text;
 }
 
 /// Like the reply of the control socket, but with the zeros.
@@ -189,6 +209,8 @@ std::string status_json(const std::vector<Status>& all, const ServiceCounters& c
                           {{"packets", status.tap->tx_packets},
                            {"bytes", status.tap->tx_bytes},
                            {"dropped", status.tap->tx_dropped}}}};
+      if (status.egress_dropped) one["counters"]["fromGuest"]["overLimit"] = *status.egress_dropped;
+      if (status.ingress_dropped) one["counters"]["toGuest"]["overLimit"] = *status.ingress_dropped;
     }
     if (!status.refused.empty()) one["refused"] = refused_json(status);
     if (const auto served = counters.find(status.record.id); served != counters.end()) {
@@ -210,9 +232,11 @@ std::string status_text(const std::vector<Status>& all, const ServiceCounters& c
     text += record_text(status.record) + fmt::format("  state      {}\n", state_of(status));
     if (status.tap) {
       text += fmt::format(
-          "  from guest {} packets, {} bytes, {} dropped\n  to guest   {} packets, {} bytes, {} dropped\n",
-          status.tap->rx_packets, status.tap->rx_bytes, status.tap->rx_dropped, status.tap->tx_packets,
-          status.tap->tx_bytes, status.tap->tx_dropped);
+          "  from guest {} packets, {} bytes, {} dropped{}\n  to guest   {} packets, {} bytes, {} "
+          "dropped{}\n",
+          status.tap->rx_packets, status.tap->rx_bytes, status.tap->rx_dropped,
+          over_limit(status.egress_dropped), status.tap->tx_packets, status.tap->tx_bytes,
+          status.tap->tx_dropped, over_limit(status.ingress_dropped));
     }
     text += refused_text(status);
     if (const auto served = counters.find(status.record.id); served != counters.end()) {

@@ -178,10 +178,6 @@ void read_all(ObjectReader& reader, Invocation& invocation) {
   const RuntimeRequest args = read_config_args(text_of_object(reader, "args"));
   for (const char* of_gc : {"cni.dev/valid-attachments", "cni.dev/attachments"}) reader.find(of_gc);
   refuse_foreign_keys(reader);
-  if (runtime.wants_bandwidth) {
-    refuse(Code::unsupported_field, "'runtimeConfig.bandwidth' asks for a limit, and podnic has none",
-           "Put the plugin 'bandwidth' into the chain, and the capability there.");
-  }
 
   bindings::Request base;
   if (!environment.interface.empty()) base.interface = environment.interface;

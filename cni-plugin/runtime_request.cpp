@@ -63,15 +63,6 @@ std::vector<IpPrefix> read_ips(ObjectReader& reader) {
   return ips;
 }
 
-/// A rate of 0 is none, as the bandwidth plugin has it.
-bool read_bandwidth(ObjectReader reader) {
-  bool wanted = false;
-  for (const char* key : {"ingressRate", "ingressBurst", "egressRate", "egressBurst"})
-    wanted = reader.number(key, ~std::uint64_t{0}).value_or(0) != 0 || wanted;
-  reader.finish();
-  return wanted;
-}
-
 bool is_covered(const std::vector<PortForward>& forwards, const PortForward& port) {
   return std::ranges::any_of(forwards, [&](const PortForward& forward) {
     return forward.protocol == port.protocol && forward.first <= port.first && port.last <= forward.last;
@@ -87,7 +78,7 @@ RuntimeRequest read_runtime_config(std::string_view json) {
                          .mac = reader.parsed("mac", MacAddress::parse),
                          .ips = read_ips(reader),
                          .dns = {},
-                         .wants_bandwidth = false};
+                         .bandwidth = {}};
   if (auto dns = reader.object("dns")) {
     request.dns = {.nameservers = dns->texts("servers"),
                    .search = dns->texts("searches"),
@@ -96,7 +87,7 @@ RuntimeRequest read_runtime_config(std::string_view json) {
     dns->finish();
   }
   if (auto bandwidth = reader.object("bandwidth"))
-    request.wants_bandwidth = read_bandwidth(*std::move(bandwidth));
+    request.bandwidth = bindings::read_bandwidth(*std::move(bandwidth), {});
   // Of no meaning to any binding yet: a device that the runtime has set apart, and the pod's other names.
   reader.text("deviceID");
   reader.texts("aliases");
@@ -139,6 +130,7 @@ void apply(const RuntimeRequest& config, const RuntimeRequest& args, const Args&
       if (!is_covered(request.ports, port)) request.ports.push_back(port);
     }
   }
+  if (config.bandwidth) request.bandwidth = *config.bandwidth;
   if (config.dns) request.dns = to_dns(*config.dns, "runtimeConfig.dns.servers");
   if (!environment.tap_name.empty()) request.tap.name = environment.tap_name;
   if (environment.tap_uid) request.tap.uid = environment.tap_uid;

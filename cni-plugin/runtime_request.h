@@ -17,7 +17,7 @@ struct RuntimeRequest {
   std::optional<MacAddress> mac;
   std::vector<IpPrefix> ips;
   std::optional<NetworkResult::Dns> dns;
-  bool wants_bandwidth = false;
+  std::optional<bindings::Bandwidth> bandwidth;  ///< in the place of the configuration's
 };
 
 /// Reads the value of 'runtimeConfig'; throws Error(bad_request).

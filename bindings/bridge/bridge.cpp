@@ -7,6 +7,7 @@
 
 #include "bindings/bridge/filter.h"
 #include "bindings/guard.h"
+#include "bindings/limits.h"
 #include "bindings/pod_network.h"
 #include "bindings/quiet.h"
 #include "netsetup/model/converge.h"
@@ -269,6 +270,7 @@ Design design(const Input& input) {
   const Plumbing plumbing{input, nic, names, macs, network, design.leases};
   plumbing.add_links(design.desired);
   plumbing.add_sysctls(design.desired);
+  const std::string limit = add_limits(input, names.tap, plumbing.has_ipv6(), design.desired);
   design.desired.no_routes = design.original.routes;
   design.desired
       .tables[model::nft::key_of({.of = model::nft::TableFamily::bridge, .name = table_name(nic.name)})] =
@@ -277,6 +279,7 @@ Design design(const Input& input) {
     Guard guard = guard_of(network, nic, input, names.tap, design.leases, design.notes);
     guard.others.push_back(IpAddress::link_local_of(macs.bridge));
     guard.passes_bridge_group = input.request.group_fwd_mask != 0;
+    guard.by_way_of = limit;
     design.desired.tables[guard_key(nic.name)] = table_of(guard);
   }
   // While the pod NIC is made a port, and as a port, by either of its names.

@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "bindings/guard.h"
+#include "bindings/limits.h"
 #include "bindings/masquerade/choice.h"
 #include "bindings/masquerade/routing.h"
 #include "bindings/masquerade/ruleset.h"
@@ -315,6 +316,7 @@ Design design(const Input& input) {
   design.guest = guest_nic(choice, input);
   design.leases = leases(choice, input, design.guest);
   add_links(choice, input, design.desired);
+  const std::string limit = add_limits(input, choice.tap, choice.links_have_ipv6, design.desired);
   add_sysctls(choice, input.observed, design.desired);
   if (choice.table != 0) {
     add_routing(choice, input.observed, design.desired);
@@ -358,8 +360,11 @@ Design design(const Input& input) {
                .mesh = mesh,
                .quiet = input.request.quiet});
   refuse_allowed_elsewhere(choice, input.request);
-  if (input.request.guard)
-    design.desired.tables[guard_key(choice.pod_interface)] = table_of(guard(choice, input, design.guest));
+  if (input.request.guard) {
+    Guard all = guard(choice, input, design.guest);
+    all.by_way_of = limit;
+    design.desired.tables[guard_key(choice.pod_interface)] = table_of(all);
+  }
   design.resolved = input.request;
   if (!choice.pod4.empty()) design.resolved.guest_cidr4 = choice.cidr4;
   if (!choice.pod6.empty()) design.resolved.guest_cidr6 = choice.cidr6;

@@ -80,22 +80,15 @@ Filter icmp6(std::uint8_t type, const IpAddress& to) {
 constexpr std::uint8_t router_solicitation = 133;
 constexpr std::uint8_t neighbor_advertisement = 136;
 
-Filter everything_to(const std::string& link, std::string_view tag) {
-  return {.protocol = ETH_P_ALL,
-          .keys = {model::tc::every_packet},
-          .redirect = link,
-          .cookie = model::tc::cookie_of(tag)};
-}
-
 }  // namespace
 
 Ingress pod_filters(const std::string& tap, std::string_view tag) {
-  return {.qdisc = "clsact", .filters = {{redirect_preference, everything_to(tap, tag)}}};
+  return {.qdisc = "clsact", .filters = {{redirect_preference, model::tc::everything_to(tap, tag)}}};
 }
 
-Ingress tap_filters(const std::string& rest_to, std::string_view tag, const dhcp::Leases& leases,
+Ingress tap_filters(const Way& way, std::string_view tag, const dhcp::Leases& leases,
                     const IpAddress& station) {
-  Ingress ingress{.qdisc = "clsact", .filters = {{redirect_preference, everything_to(rest_to, tag)}}};
+  Ingress ingress{.qdisc = "clsact", .filters = {{way.preference, model::tc::everything_to(way.link, tag)}}};
   if (leases.v4) {
     ingress.filters[41] = dhcp4_to(IpAddress::v4(255, 255, 255, 255));
     ingress.filters[42] = dhcp4_to(leases.v4->server);

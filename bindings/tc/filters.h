@@ -11,12 +11,18 @@ namespace podnic::bindings::tc {
 /// they have no preference of their own (tcf_auto_prio() in net/sched/cls_api.c).
 inline constexpr std::uint16_t redirect_preference = 60000;
 
+/// Where what is not for the address service goes to.
+struct Way {
+  std::string link;
+  std::uint16_t preference = redirect_preference;
+};
+
 /// Of the pod NIC: everything to the tap.
 model::tc::Ingress pod_filters(const std::string& tap, std::string_view tag);
 
-/// Of the tap: requests to the services that `leases` has, and everything else to the link `rest_to`.
+/// Of the tap: requests to the services that `leases` has, and everything else the way to the pod NIC.
 /// `station` is the link-local address of the tap.
-model::tc::Ingress tap_filters(const std::string& rest_to, std::string_view tag, const dhcp::Leases& leases,
+model::tc::Ingress tap_filters(const Way& way, std::string_view tag, const dhcp::Leases& leases,
                                const IpAddress& station);
 
 }  // namespace podnic::bindings::tc

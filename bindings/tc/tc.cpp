@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "bindings/guard.h"
+#include "bindings/limits.h"
 #include "bindings/pod_network.h"
 #include "bindings/quiet.h"
 #include "bindings/tc/filters.h"
@@ -112,19 +113,22 @@ Design design(const Input& input) {
   design.desired.links[tap] = tap_link(input, network, server, design.leases, has_ipv6);
   add_sysctls(design.leases, has_ipv6, design.desired);
   design.desired.ingress[nic.name] = pod_filters(tap, input.tag);
-  const std::string rest_to = input.request.quiet ? derived_interface_name("hole-", nic.name) : nic.name;
+  const std::string limited = add_limits_before(nic.name, input, tap, has_ipv6, design.desired);
+  const std::string hole_name = derived_interface_name("hole-", nic.name);
+  const std::string& way = input.request.quiet ? hole_name : limited;
   if (input.request.guard) {
     Guard guard = guard_of(network, nic, input, tap, design.leases, design.notes);
     guard.others.push_back(server.address6);
-    guard.onward = {.link = rest_to, .leases = design.leases, .station = server.address6};
+    guard.onward = {.link = way, .leases = design.leases, .station = server.address6};
     design.desired.tables[guard_key(nic.name)] = table_of(guard);
     design.desired.ingress[tap] = std::nullopt;
   } else {
-    design.desired.ingress[tap] = tap_filters(rest_to, input.tag, design.leases, server.address6);
+    const std::uint16_t preference = limited == nic.name ? redirect_preference : limited_preference;
+    design.desired.ingress[tap] = tap_filters({way, preference}, input.tag, design.leases, server.address6);
   }
   if (input.request.quiet) {
-    design.desired.links[rest_to] = hole(input, network, has_ipv6);
-    if (has_ipv6) design.desired.sysctls[fmt::format("net/ipv6/conf/{}/disable_ipv6", rest_to)] = "1";
+    design.desired.links[hole_name] = hole(input, network, has_ipv6);
+    if (has_ipv6) design.desired.sysctls[fmt::format("net/ipv6/conf/{}/disable_ipv6", hole_name)] = "1";
     design.desired.tables[table_name(nic.name)] = silence(input.tag, {nic.name});
   }
   design.presence = presence_of(network, nic.name);

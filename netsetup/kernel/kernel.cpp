@@ -57,7 +57,7 @@ struct Kernel::Impl {
 
   void make(const std::string& action, const model::CreateLink& step) {
     if (step.link.tap) return create_tap(worker, *route, action, step);
-    constexpr std::array<std::string_view, 3> kinds{"bridge", "dummy", "ifb"};
+    constexpr std::array<std::string_view, 4> kinds{"bridge", "dummy", "ifb", "veth"};
     if (std::ranges::find(kinds, step.link.kind) != kinds.end())
       return rtnetlink::create_link(*route, action, step);
     throw Error(fmt::format("{}: only taps and {} can be created, not '{}'", action, fmt::join(kinds, ", "),
@@ -121,6 +121,10 @@ struct Kernel::Impl {
   void make(const std::string& action, const model::DeleteFilter& step) {
     tc::delete_filter(*route, action, step);
   }
+  void make(const std::string& action, const model::SetShaper& step) { tc::set_shaper(*route, action, step); }
+  void make(const std::string& action, const model::DeleteShaper& step) {
+    tc::delete_shaper(*route, action, step);
+  }
 
   std::optional<model::nft::Table> read_table(const std::string& name) {
     const auto known = written.find(name);
@@ -149,6 +153,7 @@ model::NetState Kernel::observe(const Watch& watch) {
   });
   for (const std::string& name : watch.tables) state.tables[name] = impl_->read_table(name);
   for (const std::string& link : watch.ingress) state.ingress[link] = tc::read_ingress(*impl_->route, link);
+  for (const std::string& link : watch.shapers) state.shapers[link] = tc::read_shaper(*impl_->route, link);
   return state;
 }
 
@@ -194,6 +199,10 @@ std::vector<std::string> Kernel::links_with_filters_of(const std::string& tag) {
 
 std::map<std::string, LinkStats> Kernel::link_stats() {
   return rtnetlink::link_stats(*impl_->route);
+}
+
+std::map<std::string, std::uint64_t> Kernel::shaper_drops() {
+  return tc::shaper_drops(*impl_->route);
 }
 
 std::optional<std::vector<model::Connection>> Kernel::connections() {

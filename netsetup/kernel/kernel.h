@@ -36,6 +36,7 @@ struct Watch {
   std::vector<std::string> sysctls;  ///< keys as in NetState
   std::vector<std::string> tables;   ///< by nft::key_of()
   std::vector<std::string> ingress;  ///< links whose ingress qdisc and filters
+  std::vector<std::string> shapers;  ///< links whose root qdisc
 };
 
 class Kernel {
@@ -70,6 +71,8 @@ class Kernel {
   /// The links that have filters with the tag's cookie on their ingress.
   [[nodiscard]] std::vector<std::string> links_with_filters_of(const std::string& tag);
   [[nodiscard]] std::map<std::string, LinkStats> link_stats();
+  /// The packets that were dropped at each link that is limited, as not fitting the queue.
+  [[nodiscard]] std::map<std::string, std::uint64_t> shaper_drops();
 
   /// All tracked connections; nullopt where the kernel cannot tell them.
   [[nodiscard]] std::optional<std::vector<model::Connection>> connections();

@@ -78,6 +78,11 @@ void Message::put_text(unsigned type, std::string_view text) {
   put(type, {reinterpret_cast<const std::uint8_t*>(terminated.c_str()), terminated.size() + 1});
 }
 
+void Message::append(ByteView bytes) {
+  if (nlmsg_append(message_.get(), const_cast<std::uint8_t*>(bytes.data()), bytes.size(), NLMSG_ALIGNTO) < 0)
+    throw Error("building a netlink request", ENOMEM);
+}
+
 void Message::nest(unsigned type, const std::function<void()>& body) {
   nlattr* start = nla_nest_start(message_.get(), static_cast<int>(type | NLA_F_NESTED));
   if (start == nullptr) throw Error("building a netlink request", ENOMEM);

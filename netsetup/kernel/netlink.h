@@ -55,6 +55,11 @@ class Message {
   void put_number(unsigned type, Number number) {
     put(type, {reinterpret_cast<const std::uint8_t*>(&number), sizeof(number)});
   }
+  /// A family's header within an attribute.
+  template <typename Header>
+  void append(const Header& header) {
+    append({reinterpret_cast<const std::uint8_t*>(&header), sizeof(header)});
+  }
   /// What `body` puts lies within an attribute of that type.
   void nest(unsigned type, const std::function<void()>& body);
 
@@ -65,6 +70,7 @@ class Message {
 
  private:
   Message(std::uint16_t type, unsigned flags, const void* header, std::size_t size);
+  void append(ByteView bytes);
 
   std::unique_ptr<nl_msg, void (*)(nl_msg*)> message_;
 };

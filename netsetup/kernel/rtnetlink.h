@@ -37,7 +37,8 @@ bool has_kind(NetlinkSocket& socket, const std::string& kind);
 
 // Each takes the Error's action, and throws that Error when the kernel refuses.
 
-/// Two messages, as the kernel takes no alias at creation; when the second fails, the link is deleted again.
+/// Two messages and one more for the other end of a veth, as the kernel takes no alias at creation; when the
+/// second fails, the link is deleted again.
 void create_link(NetlinkSocket& socket, const std::string& action, const model::CreateLink& step);
 void set_link(NetlinkSocket& socket, const std::string& action, const model::SetLink& step);
 void rename_link(NetlinkSocket& socket, const std::string& action, const model::RenameLink& step);

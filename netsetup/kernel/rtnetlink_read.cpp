@@ -20,6 +20,8 @@ using model::Route;
 struct FoundLink {
   std::string name;
   unsigned master = 0;
+  unsigned lower = 0;         ///< IFLA_LINK: of a veth its peer
+  bool is_elsewhere = false;  ///< that is a link of another namespace
   Link link;
 };
 using FoundLinks = std::unordered_map<unsigned, FoundLink>;  // by index
@@ -123,6 +125,12 @@ void read_link(FoundLinks& links, const nlmsghdr& message) {
         break;
       case IFLA_MASTER:
         found.master = number_in<std::uint32_t>(payload);
+        break;
+      case IFLA_LINK:
+        found.lower = number_in<std::uint32_t>(payload);
+        break;
+      case IFLA_LINK_NETNSID:
+        found.is_elsewhere = true;
         break;
       case IFLA_IFALIAS:
         found.link.alias = text_in(payload);
@@ -384,6 +392,7 @@ void observe(NetlinkSocket& socket, NetState& state) {
   state.rules = rules(socket);
   for (auto& [index, found] : links) {
     found.link.master = name_of(found.master);
+    if (found.link.kind == "veth" && !found.is_elsewhere) found.link.peer = name_of(found.lower);
     put_in_order(found);
   }
   for (auto& [index, found] : links) state.links[std::move(found.name)] = std::move(found.link);

@@ -3,6 +3,7 @@
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <linux/veth.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 
@@ -28,6 +29,27 @@ void put_kind(Message& message, std::string_view kind, const std::optional<model
       message.put_number<std::uint16_t>(IFLA_BR_GROUP_FWD_MASK, bridge->group_forward_mask);
     });
   });
+}
+
+void put_pair(Message& message, std::string_view kind, const std::string& peer, const model::Link& link) {
+  message.nest(IFLA_LINKINFO, [&] {
+    message.put_text(IFLA_INFO_KIND, kind);
+    message.nest(IFLA_INFO_DATA, [&] {
+      // A header of its own before the attributes (veth_newlink()).
+      message.nest(VETH_INFO_PEER, [&] {
+        message.append(ifinfomsg{});
+        message.put_text(IFLA_IFNAME, peer);
+        message.put(IFLA_ADDRESS, link.mac.bytes);
+      });
+    });
+  });
+}
+
+std::string hint_for_kind(const std::string& kind) {
+  if (kind == "bridge") return "The kernel has no bridges: CONFIG_BRIDGE (module bridge).";
+  if (kind == "ifb") return "Limiting what a guest sends takes CONFIG_IFB (module ifb) of the kernel.";
+  if (kind == "veth") return "Limiting what a guest sends takes CONFIG_VETH (module veth) of the kernel.";
+  return {};
 }
 
 void put_addr_gen_mode(Message& message, bool makes_link_local) {
@@ -129,21 +151,27 @@ void create_link(NetlinkSocket& socket, const std::string& action, const CreateL
   Message create(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfomsg{});
   create.put_text(IFLA_IFNAME, step.name);
   create.put(IFLA_ADDRESS, step.link.mac.bytes);
-  put_kind(create, step.link.kind, step.link.bridge);
+  if (step.peer)
+    put_pair(create, step.link.kind, step.link.peer, *step.peer);
+  else
+    put_kind(create, step.link.kind, step.link.bridge);
   if (const auto refusal = socket.request(create)) {
     if (refusal->error_number == EEXIST)
       throw Error(action + ": a link of that name exists already", 0, ErrorKind::conflict);
     Error error = refusal->error(action);
-    if (refusal->error_number == EOPNOTSUPP && step.link.bridge)
-      error.hint("The kernel has no bridges: CONFIG_BRIDGE (module bridge).");
+    if (refusal->error_number == EOPNOTSUPP) error.hint(hint_for_kind(step.link.kind));
     throw error;
   }
   // The kernel takes neither an alias nor an address generation mode at creation, and only an MTU that is set
   // later stays when ports come and go (br_mtu_auto_adjust()).
-  SetLink rest{.name = step.name, .mtu = step.link.mtu, .alias = step.link.alias};
-  if (!step.link.ipv6_link_local) rest.ipv6_link_local = false;
-  try {
+  const auto set_rest = [&](const std::string& name, const model::Link& link) {
+    SetLink rest{.name = name, .mtu = link.mtu, .alias = link.alias};
+    if (!link.ipv6_link_local) rest.ipv6_link_local = false;
     set_link(socket, action, rest);
+  };
+  try {
+    set_rest(step.name, step.link);
+    if (step.peer) set_rest(step.link.peer, *step.peer);
   } catch (const Error&) {
     delete_link(socket, "deleting it again", step.name);
     throw;

@@ -1,6 +1,7 @@
-// Ingress qdiscs and their filters, over the namespace's rtnetlink socket.
+// Ingress qdiscs and their filters, and root qdiscs that limit a link, over the namespace's rtnetlink socket.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +13,10 @@ namespace podnic::kernel::tc {
 
 /// Nullopt when the link has no such qdisc, or is not there.
 std::optional<model::tc::Ingress> read_ingress(NetlinkSocket& socket, const std::string& link);
+/// Nullopt when the link has the kernel's own root qdisc, or is not there.
+std::optional<model::tc::Shaper> read_shaper(NetlinkSocket& socket, const std::string& link);
+/// The packets that each link's root qdisc has dropped, of those links that it limits.
+std::map<std::string, std::uint64_t> shaper_drops(NetlinkSocket& socket);
 /// The links that have a filter with the tag's cookie.
 std::vector<std::string> links_with_filters_of(NetlinkSocket& socket, const std::string& tag);
 
@@ -22,5 +27,7 @@ void create_ingress(NetlinkSocket& socket, const std::string& action, const mode
 void delete_ingress(NetlinkSocket& socket, const std::string& action, const model::DeleteIngress& step);
 void add_filter(NetlinkSocket& socket, const std::string& action, const model::AddFilter& step);
 void delete_filter(NetlinkSocket& socket, const std::string& action, const model::DeleteFilter& step);
+void set_shaper(NetlinkSocket& socket, const std::string& action, const model::SetShaper& step);
+void delete_shaper(NetlinkSocket& socket, const std::string& action, const model::DeleteShaper& step);
 
 }  // namespace podnic::kernel::tc

@@ -30,7 +30,7 @@ namespace {
 /// What can be changed to the wanted link without making it anew. An MTU that comes over IPv6's least brings
 /// IPv6 back with settings that nobody has chosen.
 bool can_become(const Link& found, const Link& wanted) {
-  return found.kind == wanted.kind && found.tap == wanted.tap &&
+  return found.kind == wanted.kind && found.tap == wanted.tap && found.peer == wanted.peer &&
          (found.mtu < min_ipv6_mtu) == (wanted.mtu < min_ipv6_mtu);
 }
 
@@ -82,19 +82,47 @@ struct Planner {
     }
   }
 
+  /// Links by what passes there first. Plumbing is of podnic's own and has no guest behind it.
+  enum class On : std::uint8_t { plumbing, taps, other_links };
+
+  [[nodiscard]] On class_of(const std::string& name) const {
+    const auto link = wanted.links.find(name);
+    if (link == wanted.links.end() || !link->second || !is_ours(*link->second)) return On::other_links;
+    return link->second->tap ? On::taps : On::plumbing;
+  }
+
+  /// True when the link is there and is not made anew.
+  [[nodiscard]] bool stays(const std::string& name) const {
+    const auto link = wanted.links.find(name);
+    return find_link(now, name) != nullptr && (link == wanted.links.end() || !goes(name, link->second));
+  }
+
+  [[nodiscard]] bool is_in_place(const std::string& name, std::uint16_t preference,
+                                 const tc::Filter& filter) const {
+    const tc::Ingress* ingress = find_ingress(now, name);
+    if (ingress == nullptr) return false;
+    const auto found = ingress->filters.find(preference);
+    return found != ingress->filters.end() && found->second == filter;
+  }
+
+  /// Another way for a guest's frames is there before the one that they had is taken away.
+  [[nodiscard]] bool waits_for_another_way(const std::string& name, const tc::Ingress& ingress) const {
+    return class_of(name) == On::taps && std::ranges::any_of(ingress.filters, [&](const auto& wanted_one) {
+             return !is_in_place(name, wanted_one.first, wanted_one.second);
+           });
+  }
+
   void delete_filters() {
     for (const auto& [name, ingress] : wanted.ingress) {
-      const auto link = wanted.links.find(name);
-      if (link != wanted.links.end() && goes(name, link->second)) continue;  // and its filters with it
-      const Link* on = find_link(now, name);
-      const tc::Ingress* present = find_ingress(now, name);
-      if (on == nullptr || present == nullptr) continue;
-      const std::map<std::uint16_t, tc::Filter> found = present->filters;
+      if (!stays(name) || find_ingress(now, name) == nullptr) continue;  // gone, and its filters with it
+      const Link& on = *find_link(now, name);
+      const bool waits = ingress && waits_for_another_way(name, *ingress);
+      const std::map<std::uint16_t, tc::Filter> found = find_ingress(now, name)->filters;
       for (const auto& [preference, filter] : found) {
         const bool is_wanted = ingress && ingress->filters.contains(preference);
-        if (owns(ownership, *on, filter)) {
+        if (owns(ownership, on, filter)) {
           const bool stays = is_wanted && ingress->filters.at(preference) == filter;
-          if (!stays) emit(DeleteFilter{name, preference, filter.protocol});
+          if (!stays && !waits) emit(DeleteFilter{name, preference, filter.protocol});
         } else if (is_wanted) {
           throw_filter_taken(name, preference, filter);
         }
@@ -105,22 +133,28 @@ struct Planner {
     }
   }
 
-  enum class On : std::uint8_t { own_links, other_links };
-
   void add_filters(On links) {
     for (const auto& [name, ingress] : wanted.ingress) {
-      const Link* link = find_link(now, name);
-      if (!ingress || ingress->filters.empty() || link == nullptr) continue;
-      if ((link->alias == ownership.tag) != (links == On::own_links)) continue;
-      if (find_ingress(now, name) == nullptr) emit(CreateIngress{name});
-      const std::map<std::uint16_t, tc::Filter> found = find_ingress(now, name)->filters;
+      if (!ingress || class_of(name) != links || !stays(name)) continue;
       for (const auto& [preference, filter] : ingress->filters) {
-        const auto there = found.find(preference);
-        if (there != found.end() && there->second == filter) continue;
+        if (is_in_place(name, preference, filter)) continue;
+        if (filter.redirect && !stays(*filter.redirect)) continue;  // later
+        if (find_ingress(now, name) == nullptr) emit(CreateIngress{name});
         // It leads to a link that has just been deleted.
-        if (there != found.end()) emit(DeleteFilter{name, preference, there->second.protocol});
+        const tc::Ingress& present = *find_ingress(now, name);
+        if (const auto there = present.filters.find(preference); there != present.filters.end())
+          emit(DeleteFilter{name, preference, std::uint16_t{there->second.protocol}});
         emit(AddFilter{name, preference, filter});
       }
+    }
+  }
+
+  void set_shapers() {
+    for (const auto& [name, shaper] : wanted.shapers) {
+      if (!stays(name)) continue;
+      const tc::Shaper* found = find_shaper(now, name);
+      if (shaper && (found == nullptr || *found != *shaper)) emit(SetShaper{name, *shaper});
+      if (!shaper && found != nullptr) emit(DeleteShaper{name});
     }
   }
 
@@ -134,6 +168,22 @@ struct Planner {
   }
 
   enum class Of : std::uint8_t { packets, frames };
+
+  /// A guest's frames are sent another way before the one that they had goes.
+  void turn_frames() {
+    for (const auto& [name, table] : wanted.tables) {
+      const auto found = now.tables.find(name);
+      if (!table || found == now.tables.end() || !found->second || found->second->comment != ownership.tag)
+        continue;
+      const auto is_there = [&](const std::string& link) { return stays(link); };
+      const auto goes_soon = [&](const std::string& link) {
+        return find_link(now, link) != nullptr && !stays(link);
+      };
+      if (std::ranges::any_of(nft::targets_of(*found->second), goes_soon) && stays(nft::device_of(*table)) &&
+          std::ranges::all_of(nft::targets_of(*table), is_there))
+        emit(ReplaceTable{name, *table, false});
+    }
+  }
 
   void replace_tables(Of what) {
     for (const auto& [name, table] : wanted.tables) {
@@ -160,7 +210,11 @@ struct Planner {
         if (can_become(*found, *link)) continue;
         emit(DeleteLink{first_name});
       }
-      emit(CreateLink{first_name, *link});
+      CreateLink step{first_name, *link};
+      // Both are ours: the other one comes into being along with this one.
+      if (const auto peer = wanted.links.find(link->peer); peer != wanted.links.end())
+        step.peer = peer->second;
+      emit(std::move(step));
     }
   }
 
@@ -279,9 +333,9 @@ struct Planner {
     }
   }
 
-  void set_links() {
+  void set_links(std::initializer_list<On> links) {
     for (const auto& [name, link] : wanted.links) {
-      if (!link) continue;
+      if (!link || std::ranges::find(links, class_of(name)) == links.end()) continue;
       const Link* found = find_in_place(name, *link);
       if (found == nullptr) continue;
       // Not every driver takes another MAC address while it is up.
@@ -374,19 +428,26 @@ std::string sysctl_of_link(const std::string& key, const std::string& link) {
 
 Plan diff(const NetState& observed, const NetState& wanted, const Ownership& ownership) {
   Planner planner{observed, wanted, ownership, {}};
+  planner.add_filters(Planner::On::taps);
+  planner.turn_frames();
   planner.delete_filters();
   planner.delete_rules();
   planner.delete_links();
   planner.replace_tables(Planner::Of::packets);
   planner.create_links();
-  planner.replace_tables(Planner::Of::frames);  // before the links are up: nothing of a guest passes by
   planner.delete_routes();
   planner.delete_addresses();
   planner.rename_links(false);
   planner.rename_links(true);
   planner.set_sysctls();
-  planner.add_filters(Planner::On::own_links);  // before they are up: nothing of a guest passes by them
-  planner.set_links();
+  planner.set_shapers();
+  planner.add_filters(Planner::On::plumbing);
+  planner.set_links({Planner::On::plumbing});
+  // Before the taps are up: nothing of a guest passes by.
+  planner.replace_tables(Planner::Of::frames);
+  planner.add_filters(Planner::On::taps);
+  planner.delete_filters();
+  planner.set_links({Planner::On::taps, Planner::On::other_links});
   planner.add_addresses();
   planner.allow_link_local();
   planner.add_ways_to_gateways();

@@ -229,6 +229,12 @@ std::vector<Drift> drifts(const NetState& observed, const NetState& wanted, cons
     all.filters(name, ingress, find_ingress(observed, name),
                 [&](const tc::Filter& filter) { return owns(ownership, *on, filter); });
   }
+  for (const auto& [name, shaper] : wanted.shapers) {
+    if (find_link(observed, name) == nullptr) continue;
+    const tc::Shaper* found = find_shaper(observed, name);
+    all.compare(fmt::format("limit of link '{}'", name), shaper ? tc::render(*shaper) : std::string(absent),
+                found != nullptr ? tc::render(*found) : std::string(absent));
+  }
   return std::move(all.drifts);
 }
 

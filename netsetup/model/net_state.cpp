@@ -42,6 +42,11 @@ const tc::Ingress* find_ingress(const NetState& state, const std::string& link) 
   return found != state.ingress.end() && found->second ? &*found->second : nullptr;
 }
 
+const tc::Shaper* find_shaper(const NetState& state, const std::string& link) {
+  const auto found = state.shapers.find(link);
+  return found != state.shapers.end() && found->second ? &*found->second : nullptr;
+}
+
 bool same(const Address& a, const Address& b) {
   Address other = b;
   if (a.lifetime && b.lifetime) other.lifetime = a.lifetime;

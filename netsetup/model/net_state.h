@@ -91,6 +91,7 @@ struct Link {
   /// Of a wanted link only: the name that it may still have. Such a link is renamed, not made anew; that of a
   /// link of ours is the name that it is created with.
   std::string former_name;
+  std::string peer;  ///< of a veth: its other end, empty where that is in another namespace
   friend bool operator==(const Link&, const Link&) = default;
 };
 
@@ -174,6 +175,8 @@ struct NetState {
   /// and no qdisc when it is empty. A qdisc without filters: none of ours, and the qdisc stays if it is
   /// there.
   std::map<std::string, std::optional<tc::Ingress>> ingress;
+  /// By link: the root qdisc that somebody has put there. In a wanted state of links of ours only.
+  std::map<std::string, std::optional<tc::Shaper>> shapers;
   friend bool operator==(const NetState&, const NetState&) = default;
 };
 
@@ -190,5 +193,7 @@ std::string to_string(const Rule& rule);
 const Link* find_link(const NetState& state, const std::string& name);
 /// What hangs on the ingress of that link, or nullptr.
 const tc::Ingress* find_ingress(const NetState& state, const std::string& link);
+/// What limits that link, or nullptr.
+const tc::Shaper* find_shaper(const NetState& state, const std::string& link);
 
 }  // namespace podnic::model

@@ -192,6 +192,33 @@ std::string device_of(const Table& table) {
   return {};
 }
 
+namespace {
+
+/// Calls visit(forward) for each expression of that kind.
+void each_forward(auto& table, auto&& visit) {
+  for (auto& chain : table.chains) {
+    for (auto& rule : chain.rules) {
+      for (auto& expr : rule.exprs) {
+        if (auto* forward = std::get_if<Forward>(&expr)) visit(*forward);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> targets_of(const Table& table) {
+  std::vector<std::string> targets;
+  each_forward(table, [&](const Forward& forward) { targets.push_back(forward.device); });
+  return targets;
+}
+
+void forget_target(Table& table, const std::string& link) {
+  each_forward(table, [&](Forward& forward) {
+    if (forward.device == link) forward.device.clear();
+  });
+}
+
 std::string render(std::string_view key, const Table& table) {
   const TableName name = table_name_of(key);
   std::string out = fmt::format("table {} {} {{\n", name.family(), name.name);

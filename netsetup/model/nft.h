@@ -216,6 +216,10 @@ struct Table {
 
 /// The link that a table of family netdev hangs on; empty: none.
 std::string device_of(const Table& table);
+/// The links that its rules send frames to.
+std::vector<std::string> targets_of(const Table& table);
+/// The link has gone, and with it the name that rules had for it.
+void forget_target(Table& table, const std::string& link);
 
 /// The table as `nft -f` reads it, without "add" or "delete" around it.
 std::string render(std::string_view key, const Table& table);

@@ -31,6 +31,7 @@ std::string_view ip_flag(const Rule& rule) {
 
 struct Describe {
   std::string operator()(const CreateLink& step) const {
+    if (step.peer) return fmt::format("creating links '{}' and '{}'", step.name, step.link.peer);
     return fmt::format("creating {} '{}'", noun(step.link), step.name);
   }
   std::string operator()(const DeleteLink& step) const {
@@ -97,7 +98,19 @@ struct Describe {
   std::string operator()(const DeleteFilter& step) const {
     return fmt::format("deleting tc filter {} of link '{}'", step.preference, step.link);
   }
+  std::string operator()(const SetShaper& step) const {
+    return fmt::format("limiting link '{}' to {} bit/s", step.link, step.shaper.rate * 8);
+  }
+  std::string operator()(const DeleteShaper& step) const {
+    return fmt::format("taking the limit off link '{}'", step.link);
+  }
 };
+
+/// What is set after the creation.
+std::string with_rest(std::string command, const Link& link) {
+  return command + fmt::format(" mtu {} alias {}{}", link.mtu, quoted(link.alias),
+                               link.ipv6_link_local ? "" : " addrgenmode none");
+}
 
 struct Commands {
   using Lines = std::vector<std::string>;
@@ -118,11 +131,13 @@ struct Commands {
       std::string add = fmt::format("ip link add name {} address {} type {}", name, link.mac.to_string(),
                                     quoted(link.kind));
       if (link.bridge) add += bridge_words(*link.bridge);
+      if (step.peer)
+        add += fmt::format(" peer name {} address {}", quoted(link.peer), step.peer->mac.to_string());
       lines.push_back(add);
     }
     const std::string address = link.tap ? " address " + link.mac.to_string() : "";
-    lines.push_back(fmt::format("ip link set dev {}{} mtu {} alias {}{}", name, address, link.mtu,
-                                quoted(link.alias), link.ipv6_link_local ? "" : " addrgenmode none"));
+    lines.push_back(with_rest("ip link set dev " + name + address, link));
+    if (step.peer) lines.push_back(with_rest("ip link set dev " + quoted(link.peer), *step.peer));
     return lines;
   }
   Lines operator()(const DeleteLink& step) const {
@@ -202,6 +217,12 @@ struct Commands {
   Lines operator()(const DeleteFilter& step) const {
     return {fmt::format("tc filter delete dev {} ingress pref {} protocol 0x{:04x}", quoted(step.link),
                         step.preference, step.protocol)};
+  }
+  Lines operator()(const SetShaper& step) const {
+    return {fmt::format("tc qdisc replace dev {} root {}", quoted(step.link), tc::render(step.shaper))};
+  }
+  Lines operator()(const DeleteShaper& step) const {
+    return {fmt::format("tc qdisc delete dev {} root", quoted(step.link))};
   }
 };
 

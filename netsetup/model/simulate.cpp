@@ -19,18 +19,18 @@ struct Simulator {
   NetState& state;
 
   void operator()(const CreateLink& step) const {
-    Link link = step.link;
-    link.up = false;
-    link.master.clear();
-    link.port.reset();
-    link.former_name.clear();
-    link.addresses.clear();
-    state.links[step.name] = std::move(link);
+    state.links[step.name] = as_created(step.link);
+    if (step.peer) state.links[step.link.peer] = as_created(*step.peer);
   }
 
   void operator()(const DeleteLink& step) const {
     const auto found = state.links.find(step.name);
-    if (found != state.links.end()) found->second.reset();
+    std::string peer;
+    if (found != state.links.end() && found->second) {
+      peer = std::move(found->second->peer);
+      found->second.reset();
+    }
+    if (!peer.empty()) (*this)(DeleteLink{peer});
     for (auto& [name, link] : state.links) {
       if (link && link->master == step.name) set_master(*link, {});
     }
@@ -39,6 +39,10 @@ struct Simulator {
     }
     drop_routes(step.name);
     if (const auto own = state.ingress.find(step.name); own != state.ingress.end()) own->second.reset();
+    (*this)(DeleteShaper{step.name});
+    for (auto& [name, table] : state.tables) {
+      if (table) nft::forget_target(*table, step.name);
+    }
     for (auto& [name, ingress] : state.ingress) {
       if (!ingress) continue;
       for (auto& [preference, filter] : ingress->filters) {
@@ -75,6 +79,7 @@ struct Simulator {
     found->second.reset();
     for (auto& [name, link] : state.links) {
       if (link && link->master == step.name) link->master = step.to;
+      if (link && link->peer == step.name) link->peer = step.to;
     }
     // The files move along; what they hold under the new name has been the link's all the time.
     for (auto& [key, value] : state.sysctls) {
@@ -169,7 +174,23 @@ struct Simulator {
     if (auto& ingress = state.ingress[step.link]) ingress->filters.erase(step.preference);
   }
 
+  void operator()(const SetShaper& step) const { state.shapers[step.link] = step.shaper; }
+
+  void operator()(const DeleteShaper& step) const {
+    const auto found = state.shapers.find(step.link);
+    if (found != state.shapers.end()) found->second.reset();
+  }
+
  private:
+  static Link as_created(Link link) {
+    link.up = false;
+    link.master.clear();
+    link.port.reset();
+    link.former_name.clear();
+    link.addresses.clear();
+    return link;
+  }
+
   /// A port has the kernel's settings until it is given others.
   static void set_master(Link& link, const std::string& master) {
     if (link.master == master) return;

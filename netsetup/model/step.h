@@ -11,11 +11,14 @@
 
 namespace podnic::model {
 
-/// Creates a bridge, or a persistent tap, down, with all that its Link says but master, addresses and up.
-/// The alias is set before the link can outlive the process (tap) or right after creation (bridge).
+/// Creates a persistent tap, a bridge or a link of another kind, down, with all that its Link says but
+/// master, addresses and up. The alias is set before the link can outlive the process (tap) or right after
+/// creation.
 struct CreateLink {
   std::string name;
   Link link;
+  std::optional<Link> peer =
+      std::nullopt;  ///< of a veth: its other end, of the name that `link` says, made along with it
   friend bool operator==(const CreateLink&, const CreateLink&) = default;
 };
 struct DeleteLink {
@@ -110,9 +113,21 @@ struct DeleteFilter {
   friend bool operator==(const DeleteFilter&, const DeleteFilter&) = default;
 };
 
+/// Puts the root qdisc there, or changes the one of that kind in place: what waits in it stays.
+struct SetShaper {
+  std::string link;
+  tc::Shaper shaper;
+  friend bool operator==(const SetShaper&, const SetShaper&) = default;
+};
+/// Gives the link the kernel's own root qdisc back.
+struct DeleteShaper {
+  std::string link;
+  friend bool operator==(const DeleteShaper&, const DeleteShaper&) = default;
+};
+
 using Step = std::variant<CreateLink, DeleteLink, SetLink, RenameLink, AddAddress, DeleteAddress, AddRoute,
                           DeleteRoute, AddRule, DeleteRule, SetSysctl, ReplaceTable, DeleteTable,
-                          CreateIngress, DeleteIngress, AddFilter, DeleteFilter>;
+                          CreateIngress, DeleteIngress, AddFilter, DeleteFilter, SetShaper, DeleteShaper>;
 using Plan = std::vector<Step>;
 
 /// The step in words, as an Error's action: "creating tap 'tap-eth0'".

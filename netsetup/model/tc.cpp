@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <linux/if_ether.h>
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
 #include <ranges>
 
 #include "netsetup/model/net_state.h"
@@ -32,6 +35,14 @@ constexpr std::uint64_t fnv_prime = 0x100000001b3U;
 
 }  // namespace
 
+std::uint32_t rounded_burst(std::uint64_t rate, double bytes) {
+  // Several ticks, and more than the kernel's reciprocal of the rate is wrong by
+  // (psched_ratecfg_precompute()).
+  const auto step = static_cast<double>(std::max<std::uint64_t>(4096, std::bit_ceil(rate >> 21U)));
+  const double longest = std::min(0x1p32, 0x1p32 * tick_seconds * static_cast<double>(rate)) - 2 * step;
+  return static_cast<std::uint32_t>(std::max(std::round(std::min(bytes, longest) / step), 1.0) * step);
+}
+
 Cookie cookie_of(std::string_view tag) {
   std::uint64_t forwards = fnv_basis;
   for (const char c : tag) forwards = (forwards ^ static_cast<unsigned char>(c)) * fnv_prime;
@@ -44,6 +55,10 @@ Cookie cookie_of(std::string_view tag) {
     cookie[8 + i] = static_cast<std::uint8_t>((backwards >> (56 - 8 * i)) & 0xffU);
   }
   return cookie;
+}
+
+Filter everything_to(const std::string& link, std::string_view tag) {
+  return {.protocol = ETH_P_ALL, .keys = {every_packet}, .redirect = link, .cookie = cookie_of(tag)};
 }
 
 std::string render(const Cookie& cookie) {
@@ -59,6 +74,12 @@ std::string render(const Filter& filter) {
   // Only a filter with a class or an action ends the search, and a class means nothing to an ingress qdisc.
   if (!filter.redirect) return text + " flowid :1";
   return text + " action mirred egress redirect dev " + quoted(*filter.redirect);
+}
+
+std::string render(const Shaper& shaper) {
+  if (shaper.kind != "tbf") return shaper.kind;
+  // "bps" are bytes to tc.
+  return fmt::format("tbf rate {}bps burst {} limit {}", shaper.rate, shaper.burst, shaper.limit);
 }
 
 }  // namespace podnic::model::tc

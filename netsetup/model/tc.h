@@ -1,5 +1,5 @@
-// What hangs on the ingress of a link: a qdisc (clsact, or the older "ingress") and the filters on it, as
-// plain values.
+// Traffic control as plain values. On the ingress of a link hangs a qdisc (clsact, or the older "ingress")
+// with filters; on its egress, where what it sends is limited, the root qdisc.
 //
 // A filter that podnic writes is one entry of the classifier u32: keys that must all match, and one thing to
 // do. What others have written there is seen as far as it must be: to keep it, and to keep out of its way.
@@ -52,8 +52,29 @@ struct Ingress {
   friend bool operator==(const Ingress&, const Ingress&) = default;
 };
 
+/// A root qdisc that somebody has put there: the kernel's own ones have no handle. Podnic's are of kind tbf,
+/// a token bucket; of others' only the kind is seen.
+struct Shaper {
+  std::string kind = "tbf";  ///< TCA_KIND
+  std::uint64_t rate = 0;    ///< bytes per second
+  std::uint32_t burst = 0;   ///< bytes, as rounded_burst() gives them
+  std::uint32_t limit = 0;   ///< bytes that may wait
+  friend bool operator==(const Shaper&, const Shaper&) = default;
+};
+
+/// The kernel keeps and tells a burst as the time that it takes at the rate, in 2^32 ticks of 64 ns
+/// (PSCHED_SHIFT) at most. Bytes that come back as they went are those of whole steps, of 4 KiB as long as
+/// the rate is below 8 GB/s.
+std::uint32_t rounded_burst(std::uint64_t rate, double bytes);
+inline constexpr double tick_seconds = 64e-9;
+
+/// The filter of that tag for every packet.
+Filter everything_to(const std::string& link, std::string_view tag);
+
 /// The filter in tc's words, without link, preference and cookie.
 std::string render(const Filter& filter);
 std::string render(const Cookie& cookie);
+/// The qdisc in tc's words, without link and parent.
+std::string render(const Shaper& shaper);
 
 }  // namespace podnic::model::tc

@@ -177,6 +177,39 @@ class Chains(Case):
         network.delete(container)
 
 
+class Bandwidth(Case):
+    """Of the configuration, and of the runtime, in the words of Debian's plugin of that name."""
+
+    def limits(self, container):
+        """Bits per second by link, as tc tells them."""
+        rows = re.findall(r"^qdisc tbf \S+ dev (\S+) root .*?rate (\d+)([KMG]?)bit", container.sh("tc qdisc show"), re.MULTILINE)
+        return {link: int(number) * {"": 1, "K": 1000, "M": 10**6, "G": 10**9}[unit] for link, number, unit in rows}
+
+    def test_each_binding_and_where_it_comes_from(self):
+        # What containerd says when a pod has a rate alone: a burst of 2^32 - 1.
+        asked = {"ingressRate": 20_000_000, "ingressBurst": 4294967295, "egressRate": 10_000_000, "egressBurst": 4294967295}
+        for binding, sends in (("masquerade", "ifb-eth0"), ("bridge", "ifb-eth0"), ("tc", "limo-eth0")):
+            ours = OURS | {"binding": binding, "bandwidth": {"ingressRate": 5_000_000}, "capabilities": {"bandwidth": True}}
+            for capabilities, expected in (
+                    ({}, {"tap-eth0": 5_000_000}),
+                    ({"bandwidth": asked}, {"tap-eth0": 20_000_000, sends: 10_000_000}),
+                    ({"bandwidth": {"egressRate": 8_000_000, "egressBurst": 1}}, {sends: 8_000_000}),
+                    ({"bandwidth": {"ingressRate": 0, "ingressBurst": 0, "egressRate": 0, "egressBurst": 0}}, {})):
+                with self.subTest(binding=binding, capabilities=capabilities):
+                    runtime = self.runtime(PTP, ours)
+                    container = Container(f"limited-{binding}", capabilities=capabilities)
+                    runtime.add(container)
+                    self.assertEqual(self.limits(container), expected)
+                    runtime.ours("CHECK", container)
+                    for link in expected:
+                        container.sh(f"tc qdisc delete dev {link} root")
+                        self.assertIn(f"limit of link '{link}': expected tbf rate",
+                                      self.refused(102, runtime.ours, "CHECK", container))
+                    runtime.delete(container)
+                    self.assertEqual([name for name in container.links() if name != "lo"], [])
+                    self.assert_clean(runtime)
+
+
 class Malformed(Case):
     """What the unit tests give to the reader, the executable gets, too: it answers, and never crashes."""
 

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include <optional>
+#include <regex>
 
 #include "tests/support/attach_cases.h"
 
@@ -26,6 +27,9 @@ Snapshot judged(const TestNetns& netns) {
     if (name.starts_with("nft ")) continue;  // handles are numbered as they come
     // A group that a kernel thread joins for an address that is gone by then stays until the link goes down.
     if (name.starts_with("group nic-")) continue;
+    // Handles that the kernel chooses are numbered as they come, from 8000 on (qdisc_alloc_handle()).
+    if (name == "qdiscs")
+      value = std::regex_replace(value, std::regex("qdisc tbf [89a-f][0-9a-f]{3}:"), "qdisc tbf");
     auto parsed = nlohmann::json::parse(value, nullptr, false);
     if (parsed.is_object()) {
       for (const char* key : {"ifindex", "link_index", "link_netnsid"}) parsed.erase(key);

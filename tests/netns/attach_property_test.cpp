@@ -58,6 +58,9 @@ std::string disagreement(NetState expected, NetState found) {
   for (const auto& [name, ingress] : expected.ingress) {
     if (ingress != found.ingress.at(name)) text += " ingress of " + name;
   }
+  for (const auto& [name, shaper] : expected.shapers) {
+    if (shaper != found.shapers.at(name)) text += " limit of " + name;
+  }
   const auto differ = [](const auto& some, const auto& others) {
     return !std::ranges::is_permutation(some, others);
   };
@@ -81,6 +84,7 @@ class Follower {
       for (const auto& [key, value] : state.sysctls) watch_.sysctls.push_back(key);
       for (const auto& [name, table] : state.tables) watch_.tables.push_back(name);
       for (const auto& [name, ingress] : state.ingress) watch_.ingress.push_back(name);
+      for (const auto& [name, shaper] : state.shapers) watch_.shapers.push_back(name);
     }
     model_ = kernel_.observe(watch_);
   }

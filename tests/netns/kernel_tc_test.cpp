@@ -40,7 +40,9 @@ struct KernelTc : testing::Test {
   KernelTc() {
     netns.must("ip link add name a type veth peer name b && ip link add name c type veth peer name d");
   }
-  NetState observe() { return kernel.observe({.sysctls = {}, .tables = {}, .ingress = {"a"}}); }
+  NetState observe() {
+    return kernel.observe({.sysctls = {}, .tables = {}, .ingress = {"a"}, .shapers = {}});
+  }
   std::optional<Ingress> ingress() { return observe().ingress.at("a"); }
   [[nodiscard]] std::string shown() const {
     return netns.must("tc qdisc show dev a; tc filter show dev a ingress; tc filter show dev a egress");

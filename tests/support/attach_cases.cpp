@@ -61,6 +61,7 @@ model::NetState footprint(const TestNetns& netns, const bindings::Record& record
     for (const auto& [key, value] : state.sysctls) watch.sysctls.push_back(key);
     for (const auto& [name, table] : state.tables) watch.tables.push_back(name);
     for (const auto& [name, ingress] : state.ingress) watch.ingress.push_back(name);
+    for (const auto& [name, shaper] : state.shapers) watch.shapers.push_back(name);
   }
   model::NetState state = kernel::Kernel(netns.netns()).observe(watch);
   // The kernel adds some of the others later by itself.

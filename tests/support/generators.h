@@ -202,6 +202,13 @@ inline bindings::Request random_request(Random& random, const PodSpec& pod,
   request.service.router = request.service.slaac || !random.chance(10);
   if (random.chance(30)) request.hostname = "guest-1.example";
   request.quiet = random.chance(25);
+  const auto add_limit = [&](bindings::Limit& limit) {
+    if (random.chance(60)) return;
+    limit.rate = random.pick<std::uint64_t>({8'000, 1'000'001, 20'000'000, 9'999'999'999, 400'000'000'000});
+    limit.burst = random.pick<std::uint64_t>({0, 1, 12'345'678, 0xffff'ffff, 0x7fff'ffff'ffff'ffff});
+  };
+  add_limit(request.bandwidth.ingress);
+  add_limit(request.bandwidth.egress);
   return request;
 }
 

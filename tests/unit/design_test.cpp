@@ -73,6 +73,7 @@ NetState before_of(const Design& design, const NetState& observed) {
   before.no_rules = design.desired.rules;
   for (const auto& [name, table] : design.desired.tables) before.tables[name] = std::nullopt;
   for (const auto& [name, ingress] : design.desired.ingress) before.ingress[name] = std::nullopt;
+  for (const auto& [name, shaper] : design.desired.shapers) before.shapers[name] = std::nullopt;
   for (const auto& [key, value] : design.desired.sysctls) {
     const auto found = observed.sysctls.find(key);
     before.sysctls[key] = found == observed.sysctls.end() ? std::nullopt : found->second;
@@ -107,6 +108,7 @@ void expect_loop_closes(const Design& design, const NetState& observed) {
       EXPECT_EQ(model::find_link(after, name), nullptr) << name;
     }
     for (const auto& [name, ingress] : after.ingress) EXPECT_EQ(ingress, std::nullopt) << name;
+    for (const auto& [name, shaper] : after.shapers) EXPECT_EQ(shaper, std::nullopt) << name;
     for (const model::Route& route : observed.routes) {
       EXPECT_TRUE(route.protocol == model::route_by_kernel || route.from_router_advertisement() ||
                   std::ranges::count(after.routes, route) == 1)

@@ -140,7 +140,7 @@ bool matches(const Filter& filter, std::uint16_t protocol, const Bytes& packet) 
 /// The preference of the first filter that takes the packet.
 std::uint16_t taken_by(std::uint16_t protocol, const Bytes& packet,
                        const dhcp::Leases& leases = all_services()) {
-  const Ingress ingress = bindings::tc::tap_filters("eth0", ownership.tag, leases, station);
+  const Ingress ingress = bindings::tc::tap_filters({.link = "eth0"}, ownership.tag, leases, station);
   for (const auto& [preference, filter] : ingress.filters) {
     if (matches(filter, protocol, packet)) return preference;
   }
@@ -225,7 +225,7 @@ TEST(TcFilters, AreThereForServicesThatAreOfferedOnly) {
   EXPECT_EQ(taken_by(ETH_P_IPV6, ip6(58, "ff02::2", 0x8500'1234), leases), ours);
   EXPECT_EQ(taken_by(ETH_P_IPV6, ip6(17, "ff02::1:2", 0x0222'0223), leases), 61);
   leases.v6.reset();
-  EXPECT_EQ(bindings::tc::tap_filters("eth0", ownership.tag, leases, station).filters.size(), 1U);
+  EXPECT_EQ(bindings::tc::tap_filters({.link = "eth0"}, ownership.tag, leases, station).filters.size(), 1U);
 }
 
 }  // namespace
