@@ -89,10 +89,16 @@ void add_routing_tables(const NetState& observed, const std::vector<std::string>
 void add_tagged(const std::string& tag, const std::optional<Record>& record, Site& site, NetState& before) {
   constexpr std::array<std::string_view, 4> ours{"tun", "bridge", "dummy", "ifb"};
   const NetState observed = site.kernel.observe({});
+  const auto makes = [&](const model::Link& link) {
+    // Of a veth podnic makes both ends; the pod NIC's other one is elsewhere.
+    const model::Link* peer = model::find_link(observed, link.peer);
+    if (link.kind == "veth") return peer != nullptr && peer->alias == tag;
+    return std::ranges::find(ours, link.kind) != ours.end();
+  };
   std::vector<std::string> links;
   if (record) links.push_back(record->request.interface);
   for (const auto& [name, link] : observed.links) {
-    if (!link || link->alias != tag || std::ranges::find(ours, link->kind) == ours.end()) continue;
+    if (!link || link->alias != tag || !makes(*link)) continue;
     before.links.try_emplace(name, std::nullopt);
     links.push_back(name);
   }

@@ -16,6 +16,13 @@ namespace {
 /// can hold that, too: it must not keep the pod from being deleted.
 constexpr std::chrono::seconds other_folder_time(2);
 
+/// Whatever the binding: nothing passes by a tap that is down, and no route leads there.
+void take_down(const std::string& tap, model::NetState& desired) {
+  const auto link = desired.links.find(tap);
+  if (link != desired.links.end() && link->second) link->second->up = false;
+  std::erase_if(desired.routes, [&](const model::Route& route) { return route.goes_by(tap); });
+}
+
 }  // namespace
 
 Site::Site(const Place& place, Use use)
@@ -66,7 +73,9 @@ bindings::Design Site::design(const bindings::Request& request, const std::strin
       router = kernel.find_link_local(request.interface, nic.mac, *gateway);
     }
   }
-  return binding.design(input);
+  bindings::Design design = binding.design(input);
+  if (request.link_state == bindings::LinkState::down) take_down(design.guest.tap, design.desired);
+  return design;
 }
 
 void Site::converge(const model::Plan& plan, const model::NetState& wanted, const model::Ownership& ownership,

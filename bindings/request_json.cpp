@@ -16,6 +16,12 @@ Parsed<Topology> parse_topology(std::string_view text) {
   return std::unexpected(ParseError{"must be tap or bridge"});
 }
 
+Parsed<LinkState> parse_link_state(std::string_view text) {
+  if (text == "up") return LinkState::up;
+  if (text == "down") return LinkState::down;
+  return std::unexpected(ParseError{"must be up or down"});
+}
+
 void read_tap(ObjectReader tap, TapRequest& request) {
   constexpr std::uint64_t max_id = 0xfffffffe;  // (uid_t)-1 means "nobody" to TUNSETOWNER
   take(request.name, tap.text("name"));
@@ -100,6 +106,7 @@ Request read_request(ObjectReader& reader, Request base) {
   read_service(reader, base.service);
   if (auto bandwidth = reader.object("bandwidth"))
     base.bandwidth = read_bandwidth(*std::move(bandwidth), base.bandwidth);
+  take(base.link_state, reader.parsed("linkState", parse_link_state));
   take(base.hostname, reader.text("hostname"));
   if (auto dns = reader.object("dns")) base.dns = read_dns(*std::move(dns));
   take(base.resolv_conf, reader.text("resolvConf"));

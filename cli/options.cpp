@@ -136,6 +136,8 @@ po::options_description request_flags() {
       ("boot-url6", po::value<std::string>(), "network boot: URL for DHCPv6")                             //
       ("dhcp-option", po::value<std::vector<std::string>>(),
        "any other DHCPv4 option, repeatable: 224=text:hello; also hex, ip, u8, u16, u32, bool")           //
+      ("link-state", po::value<std::string>(),
+       "up (default) or down: whether anything passes between guest and pod")  //
       ("ingress-rate", po::value<std::string>(), "bit/s that go to the guest at most: 20M; 0: no limit")  //
       ("ingress-burst", po::value<std::string>(),
        "bits that may go to it at once (default: for the rate)")                           //
@@ -306,6 +308,10 @@ void read_request(const Flags& flags, bindings::Request& request) {
     request.mesh = *mesh == bindings::no_mesh ? std::string() : *mesh;
   if (flags.on("quiet")) request.quiet = true;
   read_service(flags, request.service);
+  if (const auto state = flags.get<std::string>("link-state")) {
+    if (*state != "up" && *state != "down") refuse("--link-state must be up or down");
+    request.link_state = *state == "up" ? bindings::LinkState::up : bindings::LinkState::down;
+  }
   read_limit(flags, "ingress", request.bandwidth.ingress);
   read_limit(flags, "egress", request.bandwidth.egress);
   flags.take<std::string>("hostname", request.hostname);

@@ -32,7 +32,9 @@ Json result_json(const Record& record) {
               {"uid", id(tap.uid)},
               {"gid", id(tap.gid)}}},
             {"bridge", record.bridge.empty() ? Json(nullptr) : Json{{"name", record.bridge}}},
+            {"quiet", record.request.quiet},
             {"guest", bindings::to_json(record.guest)}};
+  if (record.request.link_state == bindings::LinkState::down) json["linkState"] = "down";
   const bindings::Bandwidth& bandwidth = record.request.bandwidth;
   if (bandwidth != bindings::Bandwidth{}) json["bandwidth"] = bindings::to_json(bandwidth);
   return json;
@@ -77,6 +79,7 @@ std::string record_text(const Record& record) {
       record.id, record.request.interface, record.request.binding, record.netns_path, tap,
       join_prefixes(record.guest.addresses), record.guest.mac.to_string(), record.guest.mtu,
       join_gateways(record.guest));
+  if (record.request.link_state == bindings::LinkState::down) text += "  link       down\n";
   const std::string limits = limits_text(record.request.bandwidth);
   if (!limits.empty()) text += fmt::format("  limits     {}\n", limits);
   return text;

@@ -71,6 +71,29 @@ def run_once(case, file_of, measure_memory):
     os.close(namespace.fd)
 
 
+def spawn(program, variables, folder):
+    """A whole process by posix_spawn, without Python's share: milliseconds of wall and of processor time."""
+    file = os.path.join(folder, "empty.json")
+    with open(file, "w", encoding="ascii") as config:
+        config.write("{}")
+    actions = [(os.POSIX_SPAWN_OPEN, 0, file, os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    start = time.perf_counter()
+    _, status, usage = os.wait4(os.posix_spawn(program, [program], variables, file_actions=actions), 0)
+    took = time.perf_counter() - start
+    if status != 0:
+        raise RuntimeError(f"{program}: {status}")
+    return took * 1e3, (usage.ru_utime + usage.ru_stime) * 1e3
+
+
+def version_beside_nothing(podnic, runs, folder):
+    """Medians of VERSION and of a process that does nothing, in turn: wall, processor."""
+    programs = {podnic: [], "/bin/true": []}
+    for _ in range(4 * runs):
+        for program, times in programs.items():
+            times.append(spawn(program, {"CNI_COMMAND": "VERSION"}, folder))
+    return [[statistics.median(column) for column in zip(*times)] for times in programs.values()]
+
+
 def main():
     podnic, runs = os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 15
     folder = tempfile.mkdtemp(prefix="podnic-bench-")
@@ -87,7 +110,7 @@ def main():
 
     ports = [f"{1000 + 2 * i}/tcp" for i in range(100)]
     cases = [Case("podnic masquerade", ours(), ptp), Case("  with 100 ports", ours(ports=ports), ptp),
-             Case("  with a service", ours(dhcp={"mode": "process"}), ptp),
+             Case("  with a service", ours(dhcp={"mode": "process"}), ptp), Case("podnic tc", ours(binding="tc"), ptp),
              Case("bridge", {"type": "bridge", "bridge": "bench0", "ipam": ipam}), Case("ptp", {"type": "ptp", "ipam": ipam}),
              Case("tuning", {"type": "tuning", "sysctl": {"net.core.somaxconn": "500"}}, ptp)]
     cases += [Case(f"portmap, {n}", {"type": "portmap"}, ptp, mappings=n) for n in (1, 10, 100)]
@@ -98,7 +121,7 @@ def main():
             for case in cases:
                 if not (case.name == "portmap, 100" and len(case.times["ADD"]) >= 3):
                     run_once(case, file_of, measure_memory=False)
-        version = statistics.median(call(podnic, {}, "VERSION", Namespace())[0] for _ in range(runs))
+        version, nothing = version_beside_nothing(podnic, runs, folder)
     finally:
         shutil.rmtree(folder)
     print(f"{'':>18} " + " ".join(f"{verb + ' ms':>24} {'KiB':>6}" for verb in ("ADD", "CHECK", "DEL")))
@@ -110,7 +133,10 @@ def main():
         print(f"{case.name:>18} " + " ".join(cells))
     add = {case.name.strip(): statistics.median(case.times["ADD"]) for case in cases}
     peak = {case.name: case.peaks["ADD"] for case in cases}
-    print(f"VERSION: {version:.2f} ms (goal 2)")
+    print(f"VERSION: {version[0]:.2f} ms, {version[1]:.2f} of processor (goal 2); "
+          f"/bin/true: {nothing[0]:.2f} ms, {nothing[1]:.2f}")
+    print(f"ADD of binding tc beside tuning's: {add['podnic tc'] / add['tuning']:.2f}, "
+          f"memory {peak['podnic tc'] / peak['tuning']:.2f}")
     print(f"peak memory of ADD beside bridge's: {peak['podnic masquerade'] / peak['bridge']:.2f} (goal 0.5)")
     print(f"ADD with 100 ports beside portmap's with 100: 1/{add['portmap, 100'] / add['with 100 ports']:.0f} (goal 1/50)")
 

@@ -197,6 +197,15 @@ TEST_P(LimitedTraffic, NothingIsLeftAfterDetach) {
   expect_as_it_was(before, net.pod);
 }
 
+TEST_P(LimitedTraffic, WithoutTheRecordTheTagsTellWhatGoes) {
+  wire({.ingress = {.rate = 20 * mbit}, .egress = {.rate = 10 * mbit}});
+  guest.reset();
+  net.pod.must("rm " + (state / "records") + "/*.json; ip link set eth0 alias podnic:" + record.id);
+  EXPECT_TRUE(detach({}, place()));
+  EXPECT_EQ(net.pod.must("ip -br link | cut -d@ -f1 | cut -d' ' -f1 | sort | tr '\\n' ' '"), "eth0 lo ")
+      << "what podnic did not make stays, whatever it says";
+}
+
 INSTANTIATE_TEST_SUITE_P(Binding, LimitedTraffic, testing::Values("masquerade", "bridge", "tc"),
                          binding_name);
 
