@@ -81,10 +81,10 @@ void read_service(ObjectReader& reader, ServiceRequest& service) {
 
 }  // namespace
 
-Bandwidth read_bandwidth(ObjectReader reader, Bandwidth base) {
-  read_limit(reader, "ingressRate", "ingressBurst", base.ingress);
-  read_limit(reader, "egressRate", "egressBurst", base.egress);
-  reader.finish();
+Bandwidth read_bandwidth(ObjectReader bandwidth, Bandwidth base) {
+  read_limit(bandwidth, "ingressRate", "ingressBurst", base.ingress);
+  read_limit(bandwidth, "egressRate", "egressBurst", base.egress);
+  bandwidth.finish();
   return base;
 }
 

@@ -135,9 +135,9 @@ po::options_description request_flags() {
       ("boot-file", po::value<std::string>(), "network boot: file name or URL for DHCPv4")                //
       ("boot-url6", po::value<std::string>(), "network boot: URL for DHCPv6")                             //
       ("dhcp-option", po::value<std::vector<std::string>>(),
-       "any other DHCPv4 option, repeatable: 224=text:hello; also hex, ip, u8, u16, u32, bool")           //
+       "any other DHCPv4 option, repeatable: 224=text:hello; also hex, ip, u8, u16, u32, bool")  //
       ("link-state", po::value<std::string>(),
-       "up (default) or down: whether anything passes between guest and pod")  //
+       "up (default) or down: whether anything passes between guest and pod")                             //
       ("ingress-rate", po::value<std::string>(), "bit/s that go to the guest at most: 20M; 0: no limit")  //
       ("ingress-burst", po::value<std::string>(),
        "bits that may go to it at once (default: for the rate)")                           //
@@ -267,7 +267,7 @@ void read_limit(const Flags& flags, const std::string& direction, bindings::Limi
     if (const auto text = flags.get<std::string>(flag)) field = understand(bindings::parse_bits(*text), flag);
   };
   bits(direction + "-rate", limit.rate);
-  if (limit.rate == 0) limit.burst = 0;
+  if (limit.rate == 0 && flags.get<std::string>(direction + "-rate")) limit.burst = 0;
   bits(direction + "-burst", limit.burst);
 }
 
