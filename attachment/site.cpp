@@ -16,11 +16,15 @@ namespace {
 /// can hold that, too: it must not keep the pod from being deleted.
 constexpr std::chrono::seconds other_folder_time(2);
 
-/// Whatever the binding: nothing passes by a tap that is down, and no route leads there.
+/// Whatever the binding: nothing passes by a tap that is down.
 void take_down(const std::string& tap, model::NetState& desired) {
+  if (!desired.routes.empty()) {
+    throw Error(fmt::format("'{}' cannot be down: its guest has a routing table of its own", tap), 0,
+                ErrorKind::bad_request)
+        .hint("The kernel takes routes away with a link that goes down. Use --routing-table 0, or detach.");
+  }
   const auto link = desired.links.find(tap);
   if (link != desired.links.end() && link->second) link->second->up = false;
-  std::erase_if(desired.routes, [&](const model::Route& route) { return route.goes_by(tap); });
 }
 
 }  // namespace

@@ -202,7 +202,6 @@ inline bindings::Request random_request(Random& random, const PodSpec& pod,
   request.service.router = request.service.slaac || !random.chance(10);
   if (random.chance(30)) request.hostname = "guest-1.example";
   request.quiet = random.chance(25);
-  if (random.chance(15)) request.link_state = bindings::LinkState::down;
   const auto add_limit = [&](bindings::Limit& limit) {
     if (random.chance(60)) return;
     limit.rate = random.pick<std::uint64_t>({8'000, 1'000'001, 20'000'000, 9'999'999'999, 400'000'000'000});
