@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <sys/mount.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "netsetup/types/error.h"
