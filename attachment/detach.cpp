@@ -202,6 +202,7 @@ bool detach(const Target& target, const Place& place, const Progress& progress) 
       // A record that cannot be understood names no namespace: the place itself has to do.
     }
     if (!where.netns.empty() && !std::filesystem::exists(where.netns)) {
+      remove_stale_locks(store.path());
       return remove_orphans(target, where.netns, store);
     }
     Site site(where, Site::Use::change);

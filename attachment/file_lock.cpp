@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <filesystem>
 #include <thread>
 
 #include "netsetup/types/error.h"
@@ -55,6 +56,18 @@ FileLock::FileLock(const std::string& folder, const std::string& name)
 
 FileLock::~FileLock() {
   if (fd_.valid()) ::unlink(path_.c_str());
+}
+
+void remove_stale_locks(const std::string& folder) {
+  std::error_code none;  // no folder, no locks
+  for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
+    const std::string path = entry.path();
+    if (!path.ends_with(".lock")) continue;
+    const UniqueFd fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+    // Who waits for it sees then that the file is another one.
+    if (fd.valid() && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0 && is_still_there(fd.get(), path))
+      ::unlink(path.c_str());
+  }
 }
 
 }  // namespace podnic

@@ -25,4 +25,7 @@ class FileLock {
   UniqueFd fd_;
 };
 
+/// Removes the lock files of the folder that nobody holds: what a killed process has left.
+void remove_stale_locks(const std::string& folder);
+
 }  // namespace podnic

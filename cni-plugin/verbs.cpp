@@ -57,7 +57,10 @@ void remove_wiring(const RecordStore& store, const std::string& id, const std::s
     netns = open_if_there(home);
   }
   // A namespace that has gone took its wiring along; what its path leads to by now is no concern of ours.
-  if (!netns || (record && netns->identity() != record->netns)) store.remove(id);
+  if (!netns || (record && netns->identity() != record->netns)) {
+    store.remove(id);
+    remove_stale_locks(store.path());
+  }
   if (netns) detach({.id = id}, {.netns = home, .state_dir = store.path()});
 }
 

@@ -164,7 +164,7 @@ class Chains(Case):
         self.assertEqual(record()["leases"]["v4"]["hostname"], "vm-7")
         self.assertEqual(record()["request"]["tap"], {"queues": 1, "name": "tapvm", "uid": 107, "gid": 108})
         self.assertEqual(record()["cni"], {"network": "vmnet", "container": "asked", "interface": "eth0",
-                                           "service": "auto"})
+                                           "service": "process"})
         self.assertIn("user 107 group 108", container.sh("ip tuntap show") + " user 107 group 108")
         container.capabilities |= {"mac": "02:00:00:00:00:0c"}
         ours.ours("ADD", container, previous=previous)

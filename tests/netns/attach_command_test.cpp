@@ -44,7 +44,7 @@ TEST_F(Command, TheWholeWay) {
   EXPECT_EQ(attached.err, "");
   EXPECT_EQ(json::parse(attached.out), json::parse(fmt::format(R"({{
     "id": "pod-1", "binding": "masquerade", "netns": "{}", "interface": "eth0",
-    "tap": {{"name": "vmtap0", "queues": 2, "uid": 107, "gid": 108}}, "bridge": {{"name": "br-eth0"}},
+    "tap": {{"name": "vmtap0", "queues": 2, "uid": 107, "gid": 108}}, "bridge": {{"name": "br-eth0"}}, "quiet": false,
     "guest": {{"mac": "52:54:00:00:00:01", "mtu": 1400, "addresses": ["10.99.0.2/24", "fd99::2/120"],
                "gateway4": "10.99.0.1", "gateway6": "fd99::1", "dns": {{"nameservers": [], "search": []}},
                "routes": [{{"dst": "0.0.0.0/0", "gw": "10.99.0.1"}}, {{"dst": "::/0", "gw": "fd99::1"}}]}},

@@ -128,7 +128,7 @@ TEST_F(KernelLink, FailedCreationLeavesNothing) {
   EXPECT_EQ(error_of(CreateLink{"tap-eth0", tap}).error_number(), EADDRNOTAVAIL);
   EXPECT_FALSE(exists("tap-eth0"));
   link = bridge_link();
-  link.kind = "veth";
+  link.kind = "vlan";
   EXPECT_EQ(error_of(CreateLink{"v0", link}).kind(), ErrorKind::bad_request);
   EXPECT_EQ(error_of(CreateLink{"a-name-of-16-bytes", bridge_link()}).error_number(), ERANGE);
 }

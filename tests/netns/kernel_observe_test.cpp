@@ -98,9 +98,11 @@ TEST(KernelObserve, RoutesOfEveryKind) {
 TEST(KernelObserve, RulesOfBothFamilies) {
   const Pod pod;
   pod.pod.must(
-      "ip rule add fwmark 7/0xff table 7 priority 70 protocol static; ip rule add table 300 priority 71;"
-      "ip rule add not fwmark 9 table 8 priority 72; ip rule add from 10.0.0.0/8 blackhole priority 73;"
-      "ip -6 rule add iif lo table 9 priority 74");
+      "ip rule add fwmark 7/0xff table 7 priority 70 protocol static; ip rule add table 300 priority 71 "
+      "protocol boot;"
+      "ip rule add not fwmark 9 table 8 priority 72 protocol boot; ip rule add from 10.0.0.0/8 blackhole "
+      "priority 73 protocol boot;"
+      "ip -6 rule add iif lo table 9 priority 74 protocol boot");
   Kernel kernel(pod.pod.netns());
   const auto rules = [&](Family family) {
     std::vector<std::string> texts;

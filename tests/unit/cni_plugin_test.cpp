@@ -119,7 +119,7 @@ TEST(CniInvocation, TheConfigurationIsTheRequest) {
   EXPECT_EQ(request.tap.uid, 107U);
   EXPECT_EQ(request.mtu, 1400U);
   EXPECT_EQ(request.ports.size(), 1U);
-  EXPECT_EQ(request.cni, (bindings::CniOwner{"vmnet", "c1", "eth0", "auto"}));
+  EXPECT_EQ(request.cni, (bindings::CniOwner{"vmnet", "c1", "eth0", "process"}));
   EXPECT_EQ(request.dns, (dhcp::Dns{.servers = {IpAddress::v4(10, 0, 0, 10)}, .search = {"a.example"}}));
 }
 
