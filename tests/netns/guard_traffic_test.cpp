@@ -80,7 +80,8 @@ class Guarded : public testing::TestWithParam<const char*> {
 
   [[nodiscard]] std::map<std::string, std::uint64_t> refused() const {
     std::map<std::string, std::uint64_t> all;
-    for (const auto& [reason, count] : show(place(), false).at(0).refused) {
+    const Status status = show(place(), false).at(0);
+    for (const auto& [reason, count] : status.refused) {
       if (count.packets != 0) all[reason] = count.packets;
     }
     return all;
