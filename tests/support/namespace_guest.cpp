@@ -8,8 +8,10 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <system_error>
 
 #include "netsetup/kernel/tap.h"
@@ -57,14 +59,16 @@ NamespaceGuest::~NamespaceGuest() {
 }
 
 void NamespaceGuest::carry_frames() const {
-  std::vector<char> buffer(largest_frame);
+  // Nothing of this thread's is on the heap: in a child that a test forks it would look like a leak.
+  std::array<char, largest_frame> buffer{};
   // A frame for a link that is still down is lost, as on any wire.
   const auto carry = [&](int from, int to) {
     for (ssize_t got = 0; (got = ::read(from, buffer.data(), buffer.size())) > 0;)
       static_cast<void>(!::write(to, buffer.data(), static_cast<std::size_t>(got)));
   };
-  std::vector<pollfd> events{{stop_.get(), POLLIN, 0}, {nic_.get(), POLLIN, 0}};
-  for (const UniqueFd& queue : queues_) events.push_back({queue.get(), POLLIN, 0});
+  std::array<pollfd, 64> all{{{stop_.get(), POLLIN, 0}, {nic_.get(), POLLIN, 0}}};
+  for (std::size_t i = 0; i < queues_.size(); ++i) all.at(i + 2) = {queues_[i].get(), POLLIN, 0};
+  const auto events = std::span(all).first(queues_.size() + 2);
   while (events[0].revents == 0) {
     if (::poll(events.data(), events.size(), -1) < 0) continue;
     if (events[1].revents != 0) carry(nic_.get(), queues_.front().get());
