@@ -42,7 +42,10 @@ dhcp::Leases leases_of_link(std::size_t number) {
   return leases;
 }
 
-/// As test::add_link() does, for all at once; the guest takes no routes from a thousand routers.
+/// As test::add_link() does, for all at once. The guest's kernel takes no routes from a thousand routers, and
+/// does not hear them either: it would remember each as a neighbour, whatever accept_ra says, and fill the
+/// table that all namespaces share (net.ipv6.neigh.default.gc_thresh3), so that nobody else's neighbours
+/// would be resolved.
 void add_links(const TestNetns& pod, const TestNetns& guest, const std::vector<dhcp::Leases>& all) {
   const std::string settings =
       "for i in default all; do echo 0 > /proc/sys/net/ipv6/conf/$i/accept_dad; echo 0 > "
@@ -50,6 +53,9 @@ void add_links(const TestNetns& pod, const TestNetns& guest, const std::vector<d
   const test::TemporaryFolder folder;
   guest.must(settings);
   pod.must(settings);
+  guest.must(
+      "nft 'add table ip6 deaf; add chain ip6 deaf in { type filter hook prerouting priority raw; }; "
+      "add rule ip6 deaf in icmpv6 type nd-router-advert drop'");
   for (std::size_t i = 0; i < all.size();) {
     std::string at_pod;
     std::string at_guest;
@@ -117,8 +123,7 @@ Bytes solicit_frame(const dhcp::Leases& leases) {
                      test::ip_packet(source, destination, IPPROTO_UDP, udp));
 }
 
-/// Asks all three services on a link, again as clients do: the kernel's table of neighbours, which all
-/// namespaces share, may be full of the thousand links for a moment (net.ipv6.neigh.default.gc_thresh3).
+/// Asks all three services on a link, again as clients do.
 void expect_answers(const TestNetns& guest, const dhcp::Leases& leases, const std::string& nic) {
   SCOPED_TRACE(nic);
   const IpAddress link_local = IpAddress::link_local_of(leases.v6->client);
