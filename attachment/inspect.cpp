@@ -25,9 +25,12 @@ void expect_home(const kernel::Netns& netns, const NetnsIdentity& found, const R
 std::map<std::string, kernel::Count> refused_by_guard(const Record& record, Site& site) {
   std::map<std::string, kernel::Count> refused;
   if (!record.request.guard) return refused;
-  for (const auto& [chain, count] : site.kernel.counts_of(bindings::guard_key(record.request.interface))) {
-    const std::string_view reason = bindings::reason_of(chain);
-    if (!reason.empty()) refused.emplace(reason, count);
+  for (const auto& [key, table] : record.desired.tables) {
+    if (model::nft::table_name_of(key).of != model::nft::TableFamily::netdev) continue;
+    for (const auto& [chain, count] : site.kernel.counts_of(key)) {
+      const std::string_view reason = bindings::reason_of(chain);
+      if (!reason.empty()) refused.emplace(reason, count);
+    }
   }
   return refused;
 }

@@ -19,6 +19,10 @@ using namespace model::nft;
 
 constexpr std::string_view refusal = "refuse_";
 
+/// Link-local addresses: a system has one on each NIC, its firmware and its installer perhaps another each.
+/// An address that was silent for so long makes room for a new one.
+constexpr Memory stations{.most = 16, .seconds = 300};
+
 // RFC 2131 section 4.1, RFC 8415 section 7.2.
 constexpr std::uint16_t dhcp4_server = 67;
 constexpr std::uint16_t dhcp4_client = 68;
@@ -54,24 +58,23 @@ struct Builder {
   [[nodiscard]] bool serves6() const { return onward() != nullptr && onward()->leases.v6; }
   [[nodiscard]] bool advertises() const { return onward() != nullptr && onward()->leases.router; }
 
-  /// The chain that counts and drops for a reason.
-  Fragment refuse(std::string_view reason) {
-    const std::string name = std::string(refusal).append(reason);
-    if (std::ranges::find(table.chains, name, &Chain::name) == table.chains.end())
-      table.chains.push_back({.name = name, .rules = {rule({counter(), drop()})}});
-    return go_to(name);
-  }
+  Fragment refuse(std::string_view reason) { return bindings::refuse(table, reason); }
 
   void add_sets() {
-    std::vector<IpPrefix> own = guard.addresses;
-    own.push_back(link_local_net);
-    const auto elements6 = address_ranges(Family::v6, own, guard.others);
-    table.sets = {{.name = "addresses4",
-                   .key = DataType::ipv4_addr,
-                   .interval = true,
-                   .elements = address_ranges(Family::v4, own, guard.others)},
-                  {.name = "addresses6", .key = DataType::ipv6_addr, .interval = true, .elements = elements6},
-                  {.name = "targets6", .key = DataType::nd_target, .interval = true, .elements = elements6}};
+    const auto add = [&](std::string_view name, DataType key, const std::vector<IpPrefix>& addresses) {
+      const Family family = key == DataType::ipv4_addr ? Family::v4 : Family::v6;
+      table.sets.push_back({.name = std::string(name),
+                            .key = key,
+                            .interval = true,
+                            .elements = address_ranges(family, addresses, guard.others)});
+    };
+    std::vector<IpPrefix> all = guard.addresses;
+    all.push_back(link_local_net);
+    add("addresses4", DataType::ipv4_addr, guard.addresses);
+    add("addresses6", DataType::ipv6_addr, guard.addresses);
+    add("link_locals6", DataType::ipv6_addr, {link_local_net});
+    table.sets.push_back({.name = "stations6", .key = DataType::ipv6_addr, .memory = stations});
+    add("targets6", DataType::nd_target, all);
   }
 
   void frames() {
@@ -81,6 +84,8 @@ struct Builder {
         rule({frame_from(guard.mac, ETH_P_IP), frame_saddr_in(Family::v4, "addresses4"), go_to("own_ipv4")}),
         rule(
             {frame_from(guard.mac, ETH_P_IPV6), frame_saddr_in(Family::v6, "addresses6"), go_to("own_ipv6")}),
+        rule({frame_from(guard.mac, ETH_P_IPV6), frame_saddr_in(Family::v6, "link_locals6"),
+              go_to("link_local_ipv6")}),
         rule({frame_not_from(guard.mac), refuse("mac")}),
         rule({frame_type_is(ETH_P_IP), go_to("other_ipv4")}),
         rule({frame_type_is(ETH_P_IPV6), go_to("other_ipv6")}),
@@ -135,11 +140,16 @@ struct Builder {
       const IpAddress servers = IpAddress::v6({0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2});
       chain.rules.push_back(rule({frame_daddr_is(servers), dport(IPPROTO_UDP, dhcp6_server), accept()}));
     }
-    chain.rules.push_back(rule({transport_is_not(IPPROTO_ICMPV6), pass()}));
     chain.rules.push_back(rule({icmpv6_type_within(router_solicitation, redirect), go_to("neighbours")}));
-    chain.rules.push_back(rule({transport_is(IPPROTO_ICMPV6), pass()}));
+    for (Rule& passed : pass_whole_ipv6(pass())) chain.rules.push_back(std::move(passed));
     chain.rules.push_back(rule({refuse("malformed")}));
     table.chains.push_back(std::move(chain));
+  }
+
+  void link_local_ipv6() {
+    table.chains.push_back(
+        {.name = "link_local_ipv6",
+         .rules = {rule({remember_saddr6("stations6"), go_to("own_ipv6")}), rule({refuse("stations")})}});
   }
 
   void other_ipv6() {
@@ -195,6 +205,7 @@ Table table_of(const Guard& guard) {
   builder.other_ipv4();
   builder.arp_claims();
   builder.own_ipv6();
+  builder.link_local_ipv6();
   builder.other_ipv6();
   builder.neighbours();
   builder.neighbour_options();
@@ -245,6 +256,19 @@ std::string table_name(const std::string& interface) {
 
 std::string guard_key(const std::string& interface) {
   return key_of({.of = TableFamily::netdev, .name = table_name(interface)});
+}
+
+std::vector<Rule> pass_whole_ipv6(const Fragment& pass) {
+  return {rule({transport_is_not(IPPROTO_UDP), transport_is_not(IPPROTO_ICMPV6), pass}),
+          rule({has_udp_header(), pass}), rule({icmpv6_type_within(1, 255), pass}),
+          rule({is_later_fragment6(), pass})};
+}
+
+Fragment refuse(Table& table, std::string_view reason) {
+  const std::string name = std::string(refusal).append(reason);
+  if (std::ranges::find(table.chains, name, &Chain::name) == table.chains.end())
+    table.chains.push_back({.name = name, .rules = {rule({counter(), drop()})}});
+  return go_to(name);
 }
 
 std::string_view reason_of(std::string_view chain) {

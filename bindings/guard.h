@@ -14,7 +14,9 @@
 //
 // Every link-local address of IPv6 is the guest's own but those of the pod's routers and of podnic: systems
 // make theirs of their MAC address, of a secret (RFC 7217), or at random (RFC 8981), and nobody else knows
-// which.
+// which. But it has a few at a time only (set stations6): each that the pod's kernel answers is an entry in
+// the table of neighbours, and all namespaces of the node share the 1024 places there
+// (net.ipv6.neigh.default.gc_thresh3).
 #pragma once
 
 #include <optional>
@@ -57,6 +59,14 @@ Guard guard_of(const PodNetwork& network, const PodNic& nic, const Input& input,
 std::string table_name(const std::string& interface);
 /// The guard's, in a NetState.
 std::string guard_key(const std::string& interface);
+
+/// Rules that pass on an IPv6 packet whose transport header is where rules can see it, and what follows such
+/// a packet as a fragment. A first fragment may end before that header: systems put it together with what
+/// follows, and no rule has seen what it is.
+std::vector<model::nft::Rule> pass_whole_ipv6(const model::nft::Fragment& pass);
+
+/// Goes to the chain that counts and drops for a reason, which is made where there is none.
+model::nft::Fragment refuse(model::nft::Table& table, std::string_view reason);
 
 /// The reason that a chain of the guard drops for ("mac", "dhcp_server"); empty for another chain.
 std::string_view reason_of(std::string_view chain);

@@ -243,6 +243,11 @@ struct Plumbing {
   }
 };
 
+Types types_for(const Request& request) {
+  if (!request.guard) return Types::all;
+  return request.group_fwd_mask != 0 ? Types::no_encapsulated : Types::ip;
+}
+
 }  // namespace
 
 std::vector<std::string> observes(const Request&) {
@@ -274,7 +279,11 @@ Design design(const Input& input) {
   design.desired.no_routes = design.original.routes;
   design.desired
       .tables[model::nft::key_of({.of = model::nft::TableFamily::bridge, .name = table_name(nic.name)})] =
-      filter(input.tag, names.tap, design.leases, input.request.quiet);
+      table_of(Filter{.comment = input.tag,
+                      .tap = names.tap,
+                      .leases = design.leases,
+                      .quiet = input.request.quiet,
+                      .types = types_for(input.request)});
   if (input.request.guard) {
     Guard guard = guard_of(network, nic, input, names.tap, design.leases, design.notes);
     guard.others.push_back(IpAddress::link_local_of(macs.bridge));

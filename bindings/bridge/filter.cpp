@@ -2,8 +2,13 @@
 
 #include <netinet/in.h>
 // netinet/in.h must come before the netfilter headers.
+#include <linux/if_ether.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_bridge.h>
+
+#include <array>
+
+#include "bindings/guard.h"
 
 namespace podnic::bindings::bridge {
 namespace {
@@ -20,9 +25,13 @@ constexpr std::uint8_t router_advertisement = 134;
 constexpr std::uint8_t neighbor_solicitation = 135;
 constexpr std::uint8_t neighbor_advertisement = 136;
 
+constexpr std::array<std::uint16_t, 3> encapsulations{ETH_P_8021Q, ETH_P_8021AD, ETH_P_802_2};
+constexpr std::array<std::uint16_t, 3> plain_types{ETH_P_IP, ETH_P_ARP, ETH_P_RARP};
+
 }  // namespace
 
-Table filter(const std::string& comment, const std::string& tap, const dhcp::Leases& leases, bool quiet) {
+Table table_of(const Filter& wanted) {
+  const auto& [comment, tap, leases, quiet, types] = wanted;
   Chain forward{.name = "forward", .hook = Hook{"filter", NF_BR_FORWARD, NF_BR_PRI_FILTER_BRIDGED}};
   Chain input{.name = "input", .hook = Hook{"filter", NF_BR_LOCAL_IN, NF_BR_PRI_FILTER_BRIDGED}};
   Chain output{.name = "output", .hook = Hook{"filter", NF_BR_LOCAL_OUT, NF_BR_PRI_FILTER_BRIDGED}};
@@ -38,7 +47,7 @@ Table filter(const std::string& comment, const std::string& tap, const dhcp::Lea
     const Fragment request = destination_port_is(Family::v4, IPPROTO_UDP, dhcp4_server);
     from_guest(forward.rules, request, false);
     to_guest(source_port_is(Family::v4, IPPROTO_UDP, dhcp4_server));
-    from_guest(input.rules, is_arp(), true);
+    from_guest(input.rules, packet_type_is(ETH_P_ARP), true);
     from_guest(input.rules, request, true);
   }
   if (leases.v6) {
@@ -56,11 +65,27 @@ Table filter(const std::string& comment, const std::string& tap, const dhcp::Lea
     from_guest(input.rules, icmpv6_type_is(neighbor_solicitation), true);
     from_guest(input.rules, icmpv6_type_is(neighbor_advertisement), true);
   }
+  // Systems look behind a second VLAN tag and into SNAP headers, and put fragments together: there the rules
+  // above see nothing.
+  if (types == Types::no_encapsulated) {
+    for (const std::uint16_t type : encapsulations) to_guest(packet_type_is(type));
+  }
+  if (types == Types::ip) {
+    for (const std::uint16_t type : plain_types)
+      forward.rules.push_back(rule({oifname(tap), packet_type_is(type), accept()}));
+    forward.rules.push_back(rule({oifname(tap), packet_type_is(ETH_P_IPV6), go_to("ipv6_to_guest")}));
+    forward.rules.push_back(rule({oifname(tap), counter(), drop()}));
+  }
   // Uncounted: each broadcast on the network comes by here.
   input.rules.push_back(rule({drop()}));
   output.rules.push_back(rule({oifname_is_not(tap), drop()}));
-  return {
-      .comment = comment, .sets = {}, .chains = {std::move(forward), std::move(input), std::move(output)}};
+  Table table{.comment = comment, .sets = {}, .chains = {std::move(forward), std::move(input)}};
+  if (types == Types::ip) {
+    table.chains.push_back({.name = "ipv6_to_guest", .rules = pass_whole_ipv6(accept())});
+    table.chains.back().rules.push_back(rule({counter(), drop()}));
+  }
+  table.chains.push_back(std::move(output));
+  return table;
 }
 
 }  // namespace podnic::bindings::bridge

@@ -9,6 +9,7 @@
 #include "bindings/pod_network.h"
 #include "bindings/quiet.h"
 #include "bindings/tc/filters.h"
+#include "bindings/tc/from_network.h"
 #include "netsetup/types/interface_name.h"
 
 namespace podnic::bindings::tc {
@@ -112,7 +113,6 @@ Design design(const Input& input) {
   design.leases = leases_of(network, input, server, design.notes);
   design.desired.links[tap] = tap_link(input, network, server, design.leases, has_ipv6);
   add_sysctls(design.leases, has_ipv6, design.desired);
-  design.desired.ingress[nic.name] = pod_filters(tap, input.tag);
   const std::string limited = add_limits_before(nic.name, input, tap, has_ipv6, design.desired);
   const std::string hole_name = derived_interface_name("hole-", nic.name);
   const std::string& way = input.request.quiet ? hole_name : limited;
@@ -122,8 +122,11 @@ Design design(const Input& input) {
     guard.onward = {.link = way, .leases = design.leases, .station = server.address6};
     design.desired.tables[guard_key(nic.name)] = table_of(guard);
     design.desired.ingress[tap] = std::nullopt;
+    design.desired.tables[from_network_key(nic.name)] =
+        table_of(FromNetwork{.comment = input.tag, .nic = nic.name, .tap = tap, .leases = design.leases});
   } else {
     const std::uint16_t preference = limited == nic.name ? redirect_preference : limited_preference;
+    design.desired.ingress[nic.name] = pod_filters(tap, input.tag);
     design.desired.ingress[tap] = tap_filters({way, preference}, input.tag, design.leases, server.address6);
   }
   if (input.request.quiet) {

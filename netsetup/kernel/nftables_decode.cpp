@@ -111,6 +111,10 @@ nft::Expr decode(const nftnl_expr* expr) {
     return nft::Lookup{text(expr, NFTNL_EXPR_LOOKUP_SET), u32(expr, NFTNL_EXPR_LOOKUP_SREG),
                        has(expr, NFTNL_EXPR_LOOKUP_DREG) ? u32(expr, NFTNL_EXPR_LOOKUP_DREG) : 0,
                        (u32(expr, NFTNL_EXPR_LOOKUP_FLAGS) & NFT_LOOKUP_F_INV) != 0};
+  if (name == "dynset" && u32(expr, NFTNL_EXPR_DYNSET_OP) == NFT_DYNSET_OP_UPDATE &&
+      nftnl_expr_get_u64(expr, NFTNL_EXPR_DYNSET_TIMEOUT) == 0 && !has(expr, NFTNL_EXPR_DYNSET_SREG_DATA) &&
+      !has(expr, NFTNL_EXPR_DYNSET_EXPR) && !has(expr, NFTNL_EXPR_DYNSET_EXPRESSIONS))
+    return nft::Remember{text(expr, NFTNL_EXPR_DYNSET_SET_NAME), u32(expr, NFTNL_EXPR_DYNSET_SREG_KEY)};
   if (name == "immediate") return decode_immediate(expr);
   if (name == "nat") return decode_nat(expr);
   if (name == "exthdr" && has(expr, NFTNL_EXPR_EXTHDR_SREG) && u32(expr, NFTNL_EXPR_EXTHDR_LEN) == 2 &&
@@ -233,13 +237,19 @@ void TableReader::read(const nlmsghdr& message) {
 }
 
 void TableReader::read_set(const nlmsghdr& message) {
-  const auto attributes = table_of<NFTA_SET_DATA_LEN + 1>(message);
+  const auto attributes = table_of<NFTA_SET_TIMEOUT + 1>(message);
   const std::string name(text_in(attributes[NFTA_SET_NAME]));
   const std::uint32_t flags = be32(attributes[NFTA_SET_FLAGS]);
   nft::Set& set = sets_[name].set;
   set.name = name;
   set.key = static_cast<nft::DataType>(be32(attributes[NFTA_SET_KEY_TYPE]));
   set.interval = (flags & NFT_SET_INTERVAL) != 0;
+  if ((flags & NFT_SET_TIMEOUT) != 0) {
+    const auto description = table_of<NFTA_SET_DESC_SIZE + 1>(attributes[NFTA_SET_DESC]);
+    const std::uint64_t milliseconds = be64toh(number_in<std::uint64_t>(attributes[NFTA_SET_TIMEOUT]));
+    set.memory = {.most = be32(description[NFTA_SET_DESC_SIZE]),
+                  .seconds = static_cast<std::uint32_t>(milliseconds / 1000)};
+  }
   if ((flags & NFT_SET_MAP) != 0) set.data = static_cast<nft::DataType>(be32(attributes[NFTA_SET_DATA_TYPE]));
 }
 
@@ -308,7 +318,7 @@ nft::Table TableReader::table() const {
   nft::Table table{.comment = comment_, .sets = {}, .chains = {}};
   for (const auto& [name, found] : sets_) {
     nft::Set set = found.set;
-    set.elements = elements_of(found);
+    if (!set.memory) set.elements = elements_of(found);
     table.sets.push_back(std::move(set));
   }
   for (const auto& [name, chain] : chains_) table.chains.push_back(chain);

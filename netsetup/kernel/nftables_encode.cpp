@@ -156,6 +156,13 @@ struct ExprEncoder {
     nftnl_expr_set_str(expr.get(), NFTNL_EXPR_LOOKUP_SET, e.set.c_str());
     return expr;
   }
+  Expr operator()(const nft::Remember& e) const {
+    Expr expr = new_expr("dynset");
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_DYNSET_SREG_KEY, e.sreg);
+    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
+    nftnl_expr_set_str(expr.get(), NFTNL_EXPR_DYNSET_SET_NAME, e.set.c_str());
+    return expr;
+  }
   Expr operator()(const nft::Immediate& e) const {
     Expr expr = new_expr("immediate");
     nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_IMM_DREG, e.dreg);
@@ -368,6 +375,7 @@ void add_set(Writer& writer, const std::string& table, const nft::Set& set, std:
   std::uint32_t flags = 0;
   if (set.interval) flags |= NFT_SET_INTERVAL;
   if (set.data) flags |= NFT_SET_MAP;
+  if (set.memory) flags |= NFT_SET_EVAL | NFT_SET_TIMEOUT;
   nftnl_set_set_str(object.get(), NFTNL_SET_TABLE, table.c_str());
   nftnl_set_set_str(object.get(), NFTNL_SET_NAME, set.name.c_str());
   nftnl_set_set_u32(object.get(), NFTNL_SET_FAMILY, writer.family());
@@ -377,6 +385,9 @@ void add_set(Writer& writer, const std::string& table, const nft::Set& set, std:
   nftnl_set_set_u32(object.get(), NFTNL_SET_KEY_LEN, nft::size_of(set.key));
   if (const std::uint32_t capacity = nft::capacity_of(set); capacity != 0) {
     nftnl_set_set_u32(object.get(), NFTNL_SET_DESC_SIZE, capacity);
+  }
+  if (set.memory) {
+    nftnl_set_set_u64(object.get(), NFTNL_SET_TIMEOUT, std::uint64_t{1000} * set.memory->seconds);
   }
   if (set.key == nft::DataType::nd_target) {
     const Bytes userdata = userdata_of_nd_target();
@@ -404,7 +415,8 @@ void add_chain(Writer& writer, const std::string& table, const nft::Chain& chain
     nftnl_chain_set_u32(object.get(), NFTNL_CHAIN_POLICY, chain.hook->drop_policy ? NF_DROP : NF_ACCEPT);
     if (!chain.hook->device.empty()) {
       nftnl_chain_set_str(object.get(), NFTNL_CHAIN_DEV, chain.hook->device.c_str());
-      feature = "CONFIG_NETFILTER_INGRESS";
+      feature =
+          chain.hook->number == NF_NETDEV_EGRESS ? "CONFIG_NETFILTER_EGRESS" : "CONFIG_NETFILTER_INGRESS";
     }
     if (chain.hook->type == "nat") feature = "CONFIG_NFT_NAT (module nft_chain_nat)";
   }

@@ -167,7 +167,15 @@ struct Planner {
     });
   }
 
-  enum class Of : std::uint8_t { packets, frames };
+  /// What a table sees: packets, or the frames of a link of ours or of another.
+  enum class Of : std::uint8_t { packets, own_frames, other_frames };
+
+  [[nodiscard]] Of kind_of(const nft::Table& table) const {
+    const std::string device = nft::device_of(table);
+    if (device.empty()) return Of::packets;
+    const Link* link = find_link(now, device);
+    return link != nullptr && !owns(ownership, device, *link) ? Of::other_frames : Of::own_frames;
+  }
 
   /// A guest's frames are sent another way before the one that they had goes.
   void turn_frames() {
@@ -187,7 +195,7 @@ struct Planner {
 
   void replace_tables(Of what) {
     for (const auto& [name, table] : wanted.tables) {
-      if (!table || nft::device_of(*table).empty() != (what == Of::packets)) continue;
+      if (!table || kind_of(*table) != what) continue;
       const auto found = now.tables.find(name);
       const bool present = found != now.tables.end() && found->second;
       if (present) {
@@ -386,12 +394,12 @@ struct Planner {
     }
   }
 
-  void delete_tables() {
+  void delete_tables(std::initializer_list<Of> kinds) {
     for (const auto& [name, table] : wanted.tables) {
       const auto found = now.tables.find(name);
-      if (!table && found != now.tables.end() && found->second && found->second->comment == ownership.tag) {
-        emit(DeleteTable{name});
-      }
+      if (table || found == now.tables.end() || !found->second || found->second->comment != ownership.tag)
+        continue;
+      if (std::ranges::find(kinds, kind_of(*found->second)) != kinds.end()) emit(DeleteTable{name});
     }
   }
 };
@@ -431,6 +439,7 @@ Plan diff(const NetState& observed, const NetState& wanted, const Ownership& own
   planner.add_filters(Planner::On::taps);
   planner.turn_frames();
   planner.delete_filters();
+  planner.delete_tables({Planner::Of::other_frames});
   planner.delete_rules();
   planner.delete_links();
   planner.replace_tables(Planner::Of::packets);
@@ -444,7 +453,7 @@ Plan diff(const NetState& observed, const NetState& wanted, const Ownership& own
   planner.add_filters(Planner::On::plumbing);
   planner.set_links({Planner::On::plumbing});
   // Before the taps are up: nothing of a guest passes by.
-  planner.replace_tables(Planner::Of::frames);
+  planner.replace_tables(Planner::Of::own_frames);
   planner.add_filters(Planner::On::taps);
   planner.delete_filters();
   planner.set_links({Planner::On::taps, Planner::On::other_links});
@@ -455,7 +464,8 @@ Plan diff(const NetState& observed, const NetState& wanted, const Ownership& own
   planner.delete_routes();
   planner.add_rules();
   planner.add_filters(Planner::On::other_links);
-  planner.delete_tables();
+  planner.replace_tables(Planner::Of::other_frames);
+  planner.delete_tables({Planner::Of::packets, Planner::Of::own_frames});
   return std::move(planner.plan);
 }
 

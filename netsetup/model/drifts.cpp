@@ -100,7 +100,8 @@ struct Collector {
 
   void set(const std::string& table, const nft::Set& wanted, const nft::Set& found) {
     const std::string what = fmt::format("set '{}' of table '{}'", wanted.name, table);
-    if (wanted.key != found.key || wanted.data != found.data || wanted.interval != found.interval) {
+    if (wanted.key != found.key || wanted.data != found.data || wanted.interval != found.interval ||
+        wanted.memory != found.memory) {
       drifts.push_back({"type of " + what, nft::to_string(wanted), nft::to_string(found)});
       return;
     }

@@ -38,6 +38,16 @@ std::string element_text(DataType type, const Value& value) {
   return address ? address->to_string() : "?";
 }
 
+/// As nft prints it.
+std::string time_text(std::uint32_t seconds) {
+  std::string text;
+  for (const auto& [unit, size] : {std::pair{"d", 86400U}, {"h", 3600U}, {"m", 60U}, {"s", 1U}}) {
+    if (seconds >= size) text += std::to_string(seconds / size) + unit;
+    seconds %= size;
+  }
+  return text;
+}
+
 std::string type_text(const Set& set) {
   std::string text(name_of(set.key));
   if (set.data) text.append(" : ").append(name_of(*set.data));
@@ -49,6 +59,10 @@ void render_set(std::string& out, const Set& set) {
                  set.key == DataType::nd_target ? "typeof" : "type", type_text(set));
   if (capacity_of(set) != 0) fmt::format_to(std::back_inserter(out), "\t\tsize {}\n", capacity_of(set));
   if (set.interval) out += "\t\tflags interval\n";
+  if (set.memory) {
+    fmt::format_to(std::back_inserter(out), "\t\tflags dynamic,timeout\n\t\ttimeout {}\n",
+                   time_text(set.memory->seconds));
+  }
   if (!set.elements.empty()) {
     out += "\t\telements = { ";
     bool first = true;
@@ -99,6 +113,7 @@ struct ExprText {
   std::string operator()(const Lookup& e) const {
     return fmt::format("lookup reg {} {}@{} dreg {}", e.sreg, e.invert ? "!" : "", e.set, e.dreg);
   }
+  std::string operator()(const Remember& e) const { return fmt::format("update reg {} @{}", e.sreg, e.set); }
   std::string operator()(const Immediate& e) const {
     return fmt::format("immediate reg {} {}", e.dreg, hex(e.data));
   }
@@ -163,6 +178,7 @@ std::string_view protocol_name(std::uint8_t protocol) {
 }
 
 std::uint32_t capacity_of(const Set& set) {
+  if (set.memory) return set.memory->most;
   return set.interval ? 0 : static_cast<std::uint32_t>(2 * set.elements.size());
 }
 
@@ -243,7 +259,10 @@ std::string to_string(const std::optional<Hook>& hook) {
 }
 
 std::string to_string(const Set& set) {
-  return type_text(set) + (set.interval ? " interval" : "");
+  return type_text(set) + (set.interval ? " interval" : "") +
+         (set.memory
+              ? fmt::format(" dynamic size {} timeout {}", set.memory->most, time_text(set.memory->seconds))
+              : "");
 }
 
 std::string to_string(const Set& set, const Element& element) {

@@ -87,6 +87,13 @@ struct Lookup {
   bool invert = false;
   friend bool operator==(const Lookup&, const Lookup&) = default;
 };
+/// Puts a key into a set that rules fill, or makes it young again there; where the set is full, the rule
+/// ends.
+struct Remember {
+  std::string set;
+  std::uint32_t sreg = 0;
+  friend bool operator==(const Remember&, const Remember&) = default;
+};
 struct Immediate {
   std::uint32_t dreg = 0;
   Value data;
@@ -129,8 +136,8 @@ struct Unknown {
   friend bool operator==(const Unknown&, const Unknown&) = default;
 };
 
-using Expr = std::variant<Meta, MetaSet, Payload, Cmp, Bitwise, Ct, CtSet, Lookup, Immediate, Verdict, Nat,
-                          Forward, SetTcpOption, Masquerade, Counter, Unknown>;
+using Expr = std::variant<Meta, MetaSet, Payload, Cmp, Bitwise, Ct, CtSet, Lookup, Remember, Immediate,
+                          Verdict, Nat, Forward, SetTcpOption, Masquerade, Counter, Unknown>;
 
 // --- tables
 // -----------------------------------------------------------------------------------------------------
@@ -181,12 +188,20 @@ struct Element {
   friend auto operator<=>(const Element&, const Element&) = default;
 };
 
+/// A set that rules fill (Remember), not podnic.
+struct Memory {
+  std::uint32_t most = 0;     ///< elements
+  std::uint32_t seconds = 0;  ///< how long one stays that nobody renews
+  friend bool operator==(const Memory&, const Memory&) = default;
+};
+
 struct Set {
   std::string name;
   DataType key = DataType::inet_service;
   std::optional<DataType> data;  ///< present: a map
   bool interval = false;
-  std::vector<Element> elements;  ///< sorted, ranges disjoint
+  std::optional<Memory> memory = {};
+  std::vector<Element> elements = {};  ///< sorted, ranges disjoint; of a memory none, whatever it holds
   friend bool operator==(const Set&, const Set&) = default;
 };
 
@@ -245,7 +260,7 @@ Fragment iifname_is_not(std::string_view name);
 Fragment oifname(std::string_view name);
 Fragment oifname_is_not(std::string_view name);
 Fragment family_is(Family family);
-Fragment is_arp();                                               ///< family bridge
+Fragment packet_type_is(std::uint16_t ethertype);                ///< behind one VLAN tag, too
 Fragment protocol_is(std::uint8_t protocol);                     ///< IPPROTO_TCP, _UDP or _SCTP
 Fragment proto_dport_in(std::string_view set);                   ///< of DataType::proto_service
 Fragment dport_in(std::uint8_t protocol, std::string_view set);  ///< matches the protocol too

@@ -118,13 +118,8 @@ Fragment verdict(std::int32_t code, std::string_view chain, std::string text) {
 }
 
 /// NFT_META_PROTOCOL: the EtherType, as in the frame.
-Fragment ethertype_is(std::uint16_t type, const std::string& name) {
-  return {{Meta{NFT_META_PROTOCOL, reg1}, Cmp{NFT_CMP_EQ, reg1, value_of_port(type)}},
-          "meta protocol " + name};
-}
-
 Fragment frame_of(Family family) {
-  return family == Family::v4 ? ethertype_is(ETHERTYPE_IP, "ip") : ethertype_is(ETHERTYPE_IPV6, "ip6");
+  return packet_type_is(family == Family::v4 ? ETHERTYPE_IP : ETHERTYPE_IPV6);
 }
 
 Fragment bridged_port(Family family, std::uint8_t protocol, std::uint32_t offset, const std::string& word,
@@ -258,8 +253,14 @@ Fragment sport(std::uint8_t protocol, std::uint16_t port) {
                   std::string(protocol_name(protocol)) + " sport " + std::to_string(port)};
 }
 
-Fragment is_arp() {
-  return ethertype_is(ETHERTYPE_ARP, "arp");
+Fragment packet_type_is(std::uint16_t ethertype) {
+  const auto word = [&]() -> std::string {
+    if (ethertype == ETHERTYPE_IP) return "ip";
+    if (ethertype == ETHERTYPE_IPV6) return "ip6";
+    return ethertype == ETHERTYPE_ARP ? "arp" : fmt::format("0x{:04x}", ethertype);
+  };
+  return {{Meta{NFT_META_PROTOCOL, reg1}, Cmp{NFT_CMP_EQ, reg1, value_of_port(ethertype)}},
+          "meta protocol " + word()};
 }
 
 Fragment source_port_is(Family family, std::uint8_t protocol, std::uint16_t port) {

@@ -144,6 +144,12 @@ Fragment frame_saddr_in(Family family, std::string_view set) {
           fmt::format("{} saddr @{}", ip_word(family), set)};
 }
 
+Fragment remember_saddr6(std::string_view set) {
+  return {carries(Family::v6) +
+              std::vector<Expr>{Payload{network_header, 8, 16, reg1}, Remember{std::string(set), reg1}},
+          fmt::format("update @{} {{ ip6 saddr }}", set)};
+}
+
 Fragment frame_saddr_is(const IpAddress& address) {
   return compare_address(address, true, NFT_CMP_EQ);
 }
@@ -162,6 +168,20 @@ Fragment transport_is(std::uint8_t protocol) {
 
 Fragment transport_is_not(std::uint8_t protocol) {
   return {transport(protocol, NFT_CMP_NEQ), fmt::format("meta l4proto != {}", protocol)};
+}
+
+Fragment has_udp_header() {
+  return {transport(IPPROTO_UDP) + compare(transport_header, 2, value_of_port(0), NFT_CMP_NEQ),
+          "udp dport != 0"};
+}
+
+Fragment is_later_fragment6() {
+  constexpr std::uint32_t offset_field = 40 + 2;
+  return {carries(Family::v6) + compare(network_header, ip6_next_header, bytes_of({IPPROTO_FRAGMENT})) +
+              std::vector<Expr>{Payload{network_header, offset_field, 2, reg1},
+                                Bitwise{reg1, reg1, bytes_of({0xff, 0xf8}), bytes_of({0, 0})},
+                                Cmp{NFT_CMP_NEQ, reg1, bytes_of({0, 0})}},
+          fmt::format("ip6 nexthdr {} @nh,{},16 & 0xfff8 != 0", int{IPPROTO_FRAGMENT}, 8 * offset_field)};
 }
 
 Fragment udp_ports_are(std::uint16_t source, std::uint16_t destination) {

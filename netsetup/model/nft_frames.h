@@ -21,12 +21,19 @@ Fragment frame_to_bridge_group();
 
 /// Behind frame_from(), which has said of which family the packet is.
 Fragment frame_saddr_in(Family family, std::string_view set);
+/// Of an IPv6 packet: its source is put into the set; where there is no more room the rule ends.
+Fragment remember_saddr6(std::string_view set);
 Fragment frame_saddr_is(const IpAddress& address);
 Fragment frame_saddr_is_not(const IpAddress& address);
 Fragment frame_daddr_is(const IpAddress& address);
 /// These match no packet whose headers the kernel cannot make sense of.
 Fragment transport_is(std::uint8_t protocol);
 Fragment transport_is_not(std::uint8_t protocol);
+/// As much of the header as has the ports.
+Fragment has_udp_header();
+/// Of an IPv6 packet: the fragment header follows at once, and it is not the first fragment (RFC 8200
+/// section 4.5).
+Fragment is_later_fragment6();
 Fragment udp_ports_are(std::uint16_t source, std::uint16_t destination);
 
 /// ARP for IPv4 over Ethernet: "I, of that MAC address, have one of these addresses".

@@ -1,4 +1,5 @@
 // The binding tc beside others' qdiscs and filters: what is theirs stays, in every order of coming and going.
+// Without the guard, as with it podnic has no filters.
 #include <gmock/gmock.h>
 
 #include "tests/support/attach_cases.h"
@@ -16,7 +17,8 @@ struct AttachTc : testing::Test {
   [[nodiscard]] Place place_of(const SpecPod& pod) const {
     return {.netns = pod.pod.path(), .state_dir = folder / "state"};
   }
-  static Request request() { return {.binding = "tc", .resolv_conf = "/nonexistent"}; }
+  static Request request() { return {.binding = "tc", .guard = false, .resolv_conf = "/nonexistent"}; }
+  static Request guarded() { return {.binding = "tc", .resolv_conf = "/nonexistent"}; }
   static std::string shown(const SpecPod& pod) {
     return pod.pod.must(
         "tc qdisc show dev eth0; tc filter show dev eth0 ingress; tc filter show dev eth0 egress");
@@ -92,9 +94,7 @@ TEST_F(AttachTc, WithoutItsRecordTheCookieSaysWhatIsOurs) {
 
 TEST_F(AttachTc, EveryFilterThatIsMissingOrEditedIsADriftThatAttachMends) {
   const SpecPod pod;
-  Request unguarded = request();
-  unguarded.guard = false;
-  attach(unguarded, place_of(pod));
+  attach(request(), place_of(pod));
   for (const char* damage :
        {"tc filter delete dev eth0 ingress pref 60000 protocol all", "tc qdisc delete dev eth0 clsact",
         "tc filter delete dev tap-eth0 ingress pref 41 protocol ip",
@@ -103,7 +103,7 @@ TEST_F(AttachTc, EveryFilterThatIsMissingOrEditedIsADriftThatAttachMends) {
     SCOPED_TRACE(damage);
     pod.pod.must(damage);
     EXPECT_EQ(check({}, place_of(pod)).size(), 1U);
-    EXPECT_FALSE(attach(unguarded, place_of(pod)).steps.empty());
+    EXPECT_FALSE(attach(request(), place_of(pod)).steps.empty());
     EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
   }
 }
@@ -111,14 +111,31 @@ TEST_F(AttachTc, EveryFilterThatIsMissingOrEditedIsADriftThatAttachMends) {
 /// One would take frames past the guard, which comes behind it.
 TEST_F(AttachTc, WithTheGuardAFilterOnTheTapIsADrift) {
   const SpecPod pod;
-  attach(request(), place_of(pod));
+  attach(guarded(), place_of(pod));
   pod.pod.must(
       "tc qdisc add dev tap-eth0 clsact && tc filter add dev tap-eth0 ingress pref 5 protocol ip u32 match "
       "u32 0 0 flowid :1");
   EXPECT_EQ(check({}, place_of(pod)).size(), 1U);
-  attach(request(), place_of(pod));
+  attach(guarded(), place_of(pod));
   EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
   EXPECT_EQ(pod.pod.must("tc filter show dev tap-eth0 ingress"), "");
+}
+
+TEST_F(AttachTc, WithTheGuardThePodNicHasNoFilterOfOurs) {
+  for (const char* theirs : {"true", "tc qdisc add dev eth0 clsact", "tc qdisc add dev eth0 ingress"}) {
+    SCOPED_TRACE(theirs);
+    const SpecPod pod({.commands = {theirs}});
+    const Snapshot start = take_snapshot(pod.pod);
+    const std::string before = shown(pod);
+    attach(guarded(), place_of(pod));
+    for (const Request& one : {guarded(), request(), guarded()}) {
+      update(one, place_of(pod));
+      EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
+      EXPECT_EQ(shown(pod) == before, one.guard);
+    }
+    EXPECT_TRUE(detach({}, place_of(pod)));
+    EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+  }
 }
 
 TEST_F(AttachTc, TwoNicsOfOnePodAreApart) {

@@ -39,16 +39,27 @@ class FrameCapture {
   }
 
   bool has_seen(const Bytes& frame) {
+    read();
+    return std::ranges::find(seen_, frame) != seen_.end();
+  }
+
+  /// How many frames have these bytes in them.
+  std::ptrdiff_t count_with(const Bytes& word) {
+    read();
+    return std::ranges::count_if(
+        seen_, [&](const Bytes& frame) { return !std::ranges::search(frame, word).empty(); });
+  }
+
+ private:
+  void read() {
     std::array<std::uint8_t, 4096> buffer{};
     for (;;) {
       const ssize_t got = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
       if (got < 0) break;
       seen_.emplace_back(buffer.begin(), buffer.begin() + got);
     }
-    return std::ranges::find(seen_, frame) != seen_.end();
   }
 
- private:
   UniqueFd socket_;
   std::vector<Bytes> seen_;
 };
@@ -120,6 +131,50 @@ TEST_P(Guarded, LiesAreCountedByTheirReasonAndReachNobody) {
   for (const GuestFrame& lie : lies_of(says)) EXPECT_FALSE(network.has_seen(lie.frame)) << lie.what;
   const std::string neighbours = net.pod.must("ip neigh show") + net.peer.must("ip neigh show");
   EXPECT_THAT(neighbours, Not(HasSubstr(liars_mac().to_string())));
+}
+
+/// Each link-local address that the pod's kernel answers is an entry of a table that all pods of a node
+/// share.
+TEST_P(Guarded, AGuestHasFewLinkLocalAddressesAtATime) {
+  wire();
+  expect_network();
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    const IpAddress made_up = prefix("fe80::bad:0:0/96").host(i + 1);
+    say(frame(says.mac, says.gateway_mac, ETHERTYPE_IPV6,
+              ip_packet(made_up, says.router, IPPROTO_ICMPV6, echo_request(Family::v6, 1))));
+  }
+  // 16 at a time, one or none of which the guest's kernel has had before.
+  EXPECT_TRUE(wait_until([&] { return refused()["stations"] >= 84; }));
+  expect_network();
+  EXPECT_LE(refused()["stations"], 86U);
+  EXPECT_LE(std::stoi(net.pod.must("ip -6 neigh show | grep -c fe80::bad: || true")), 16);
+}
+
+TEST_P(Guarded, ANeighboursServiceIsNotTheGuests) {
+  wire();
+  expect_network();
+  FrameCapture at_guest(guest->netns, "eth0");
+  std::map<std::string, std::uint64_t> expected;
+  for (const GuestFrame& lie : lies_of_neighbour(says)) {
+    send_frame(net.peer, "veth0", lie.frame);
+    expected[lie.reason] += 1;
+    if (GetParam() != std::string_view("tc")) continue;
+    EXPECT_TRUE(wait_until([&] { return refused() == expected; }))
+        << lie.what << ": " << testing::PrintToString(refused());
+  }
+  expect_network();  // behind it nothing is under way any more
+  EXPECT_EQ(at_guest.count_with(liars_word()), 0);
+  EXPECT_THAT(guest->netns.must("ip -6 route; ip -6 addr"), Not(HasSubstr("2001:db8:bad:")));
+}
+
+TEST_P(Guarded, WhereThereIsNoServiceTheNetworksPasses) {
+  if (!reaches_the_network()) return;
+  wire({.service = {.dhcp4 = false, .dhcp6 = false, .router = false}});
+  FrameCapture at_guest(guest->netns, "eth0");
+  for (const GuestFrame& answer : service_of_neighbour(says)) {
+    send_frame(net.peer, "veth0", answer.frame);
+    EXPECT_TRUE(wait_until([&] { return at_guest.has_seen(answer.frame); })) << answer.what;
+  }
 }
 
 TEST_P(Guarded, WhatIsTheGuestsOwnPasses) {
@@ -231,7 +286,7 @@ TEST_P(Guarded, ShowTellsWhatWasRefused) {
   const auto json = nlohmann::json::parse(show_as("json"))["attachments"][0]["refused"];
   EXPECT_EQ(json["arp"]["packets"], 1);
   EXPECT_EQ(json["mac"]["packets"], 0);
-  EXPECT_EQ(json.size(), 10U);
+  EXPECT_EQ(json.size(), GetParam() == std::string_view("tc") ? 14U : 11U);
   EXPECT_THAT(
       show_as("prometheus"),
       HasSubstr(fmt::format("podnic_refused_packets_total{{id=\"{}\",interface=\"eth0\",reason=\"arp\"}} 1\n",

@@ -15,11 +15,11 @@ class TcTraffic : public testing::Test {
  protected:
   /// `at_pod` and `at_peer`: what there is besides the usual.
   void wire(const std::string& at_pod = "true", const std::string& at_peer = "true",
-            Configured setup = Configured::by_hand) {
+            Configured setup = Configured::by_hand, bool guard = true) {
     pod().must(fmt::format("ip link set eth0 address {}", pod_mac));
     pod().must(at_pod);
     peer().must(at_peer);
-    record = attach({.binding = "tc", .resolv_conf = "/nonexistent"}, place()).record;
+    record = attach({.binding = "tc", .guard = guard, .resolv_conf = "/nonexistent"}, place()).record;
     guest.emplace(record, place(), setup);
   }
 
@@ -76,9 +76,24 @@ TEST_F(TcTraffic, EveryAddressOfThePodIsTheGuests) {
 
 TEST_F(TcTraffic, FiltersOfOthersSeePacketsFirst) {
   wire(
+      "ip link add theirs type veth peer name behind && ip link set theirs up && ip link set behind up && tc "
+      "qdisc add dev eth0 ingress && tc filter "
+      "add dev "
+      "eth0 ingress protocol ip u32 match ip dport 9999 0xffff action mirred egress redirect dev theirs");
+  const Answerer at_guest(guest->netns, "guest", {80, 9999});
+  Capture theirs(pod(), "behind");
+  send_ip(peer(), pod_ip(Family::v4), IPPROTO_UDP,
+          udp_packet(peer_ip(Family::v4), 4000, pod_ip(Family::v4), 9999, "theirs"));
+  theirs.wait_for([](const Packet& packet) { return packet.holds("theirs"); });
+  EXPECT_EQ(ask(peer(), IPPROTO_UDP, pod_ip(Family::v4), 80), answer("guest", 80, peer_ip(Family::v4)));
+}
+
+/// A filter without an action ends the search: the pod gets the packet. With the guard it does not.
+TEST_F(TcTraffic, WithoutTheGuardOthersFiltersMayKeepPacketsForThePod) {
+  wire(
       "tc qdisc add dev eth0 ingress && tc filter add dev eth0 ingress protocol ip u32 match ip dport 9999 "
-      "0xffff "
-      "flowid :1");
+      "0xffff flowid :1",
+      "true", Configured::by_hand, false);
   const Answerer at_guest(guest->netns, "guest", {80, 9999});
   const Answerer in_pod(pod(), "pod", {80, 9999});
   // Answers to the pod's own ARP go to the guest.

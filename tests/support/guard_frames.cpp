@@ -95,9 +95,9 @@ Bytes behind(std::uint8_t next_header, std::initializer_list<std::uint8_t> rest,
 const std::initializer_list<std::uint8_t> padding{0, 1, 4, 0, 0, 0, 0};  // PadN
 const std::initializer_list<std::uint8_t> first_fragment{0, 0, 1, 0, 0, 0, 9};
 
-Bytes tagged(Bytes whole, std::uint16_t tag) {
+Bytes tagged(Bytes whole, std::uint16_t tag, std::uint8_t vlan = 7) {
   const std::array<std::uint8_t, 4> bytes{static_cast<std::uint8_t>(tag >> 8U),
-                                          static_cast<std::uint8_t>(tag & 0xffU), 0, 7};
+                                          static_cast<std::uint8_t>(tag & 0xffU), 0, vlan};
   whole.insert(whole.begin() + 12, bytes.begin(), bytes.end());
   return whole;
 }
@@ -106,6 +106,17 @@ Bytes tagged(Bytes whole, std::uint16_t tag) {
 Bytes shortened(Bytes whole) {
   whole.pop_back();
   return whole;
+}
+
+/// IEEE 802.2: SNAP, then an EtherType behind three zeros (RFC 1042).
+Bytes in_snap(const Bytes& whole) {
+  Bytes all(whole.begin(), whole.begin() + 12);
+  const std::size_t length = whole.size() - 12 + 6;
+  all.push_back(static_cast<std::uint8_t>(length >> 8U));
+  all.push_back(static_cast<std::uint8_t>(length & 0xffU));
+  for (const int byte : {0xaa, 0xaa, 3, 0, 0, 0}) all.push_back(static_cast<std::uint8_t>(byte));
+  all.insert(all.end(), whole.begin() + 12, whole.end());
+  return all;
 }
 
 }  // namespace
@@ -191,8 +202,67 @@ std::vector<GuestFrame> lies_of(const GuestVoice& guest) {
       {"a VLAN tag", "vlan", tagged(udp_word(guest, guest.address4), ETHERTYPE_VLAN)},
       {"a provider's VLAN tag", "vlan", tagged(udp_word(guest, guest.address4), 0x88a8)},
       {"a protocol that nobody knows", "protocol", frame(guest.mac, everybody, experimental, Bytes(50, 1))},
+      {"a DHCPv6 server's answer that is yet to come", "malformed",
+       carried(guest, own, nodes, IPPROTO_FRAGMENT,
+               behind(IPPROTO_DSTOPTS, first_fragment, behind(IPPROTO_UDP, padding, {})))},
       {"an IPv4 header that lies about the length", "malformed", shortened(udp_word(guest, guest.address4))},
       {"an IPv6 header that lies about the length", "malformed", shortened(udp_word(guest, own))}};
+}
+
+Bytes liars_word() {
+  const IpAddress prefix = ip("2001:db8:bad::");
+  return {prefix.bytes().begin(), prefix.bytes().begin() + 6};
+}
+
+std::vector<GuestFrame> service_of_neighbour(const GuestVoice& guest) {
+  const Bytes word = liars_word();
+  const std::string_view text(reinterpret_cast<const char*>(word.data()), word.size());
+  const IpAddress everyone = ip("255.255.255.255");
+  const IpAddress nodes = ip("ff02::1");
+  const IpAddress router = guest.router;
+  const auto from_neighbour = [&](std::uint16_t type, const Bytes& packet) {
+    return frame(guest.gateway_mac, type == ETHERTYPE_IP ? everybody : all_nodes, type, packet);
+  };
+  return {{"a Router Advertisement", "network_router",
+           from_neighbour(ETHERTYPE_IPV6, ip_packet(router, nodes, IPPROTO_ICMPV6,
+                                                    router_advertisement(ip("2001:db8:bad::"))))},
+          {"a DHCP server's answer", "network_dhcp_server",
+           from_neighbour(ETHERTYPE_IP, ip_packet(guest.gateway4, everyone, IPPROTO_UDP,
+                                                  udp_packet(guest.gateway4, 67, everyone, 68, text)))},
+          {"a DHCPv6 server's answer", "network_dhcp_server",
+           from_neighbour(ETHERTYPE_IPV6,
+                          ip_packet(router, nodes, IPPROTO_UDP, udp_packet(router, 547, nodes, 546, text)))}};
+}
+
+std::vector<GuestFrame> lies_of_neighbour(const GuestVoice& guest) {
+  std::vector<GuestFrame> all = service_of_neighbour(guest);
+  const Bytes advertisement = all.front().frame;
+  const IpAddress nodes = ip("ff02::1");
+  const auto advertise = [&](std::uint8_t protocol, const Bytes& payload) {
+    return frame(guest.gateway_mac, all_nodes, ETHERTYPE_IPV6,
+                 ip_packet(guest.router, nodes, protocol, payload));
+  };
+  // Options that end with the fragment, and such that do not; the word is in their padding.
+  Bytes options{IPPROTO_UDP, 1, 1, 12};
+  const Bytes word = liars_word();
+  options.insert(options.end(), word.begin(), word.end());
+  options.resize(16);
+  const Bytes whole = behind(IPPROTO_DSTOPTS, first_fragment, options);
+  options[1] = 2;
+  const Bytes begun = behind(IPPROTO_DSTOPTS, first_fragment, options);
+  const std::vector<GuestFrame> hidden{
+      {"behind an extension header", "network_router",
+       advertise(IPPROTO_DSTOPTS,
+                 behind(IPPROTO_ICMPV6, padding, router_advertisement(ip("2001:db8:bad::"))))},
+      {"behind priority tags", "network_protocol",
+       tagged(tagged(advertisement, ETHERTYPE_VLAN, 0), ETHERTYPE_VLAN, 0)},
+      {"behind a provider's tag and a priority tag", "network_protocol",
+       tagged(tagged(advertisement, ETHERTYPE_VLAN, 0), 0x88a8, 0)},
+      {"in a SNAP header", "network_protocol", in_snap(advertisement)},
+      {"before the transport header's fragment", "network_protocol", advertise(IPPROTO_FRAGMENT, whole)},
+      {"before the rest of an extension header", "network_protocol", advertise(IPPROTO_FRAGMENT, begun)}};
+  all.insert(all.end(), hidden.begin(), hidden.end());
+  return all;
 }
 
 std::vector<GuestFrame> truths_of(const GuestVoice& guest) {
@@ -209,6 +279,9 @@ std::vector<GuestFrame> truths_of(const GuestVoice& guest) {
       {"IPv4", "", udp_word(guest, guest.address4)},
       {"IPv6", "", udp_word(guest, own)},
       {"a fragment", "", later_fragment},
+      {"a fragment of IPv6", "",
+       carried(guest, own, guest.gateway6, IPPROTO_FRAGMENT,
+               behind(IPPROTO_UDP, {0, 0, 8, 0, 0, 0, 9}, Bytes(16, 1)))},
       {"GRE", "", carried(guest, guest.address4, guest.gateway4, IPPROTO_GRE, Bytes(8, 0))},
       {"its link-local address", "",
        carried(guest, local, guest.router, IPPROTO_UDP, udp_packet(local, 1, guest.router, 2, "x"))},

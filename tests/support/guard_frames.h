@@ -33,6 +33,13 @@ std::vector<GuestFrame> lies_of(const GuestVoice& guest);
 /// Of those that end at nobody's address service.
 std::vector<GuestFrame> truths_of(const GuestVoice& guest);
 
+/// What a neighbour on the pod's network may want a guest to believe; the reason is that of binding tc. Each
+/// has liars_word() in it.
+std::vector<GuestFrame> lies_of_neighbour(const GuestVoice& guest);
+/// Such as a service of the network would tell it, when podnic does not.
+std::vector<GuestFrame> service_of_neighbour(const GuestVoice& guest);
+Bytes liars_word();
+
 /// A datagram to the gateway, from the guest's MAC address and that IP address.
 Bytes udp_word(const GuestVoice& guest, const IpAddress& source);
 

@@ -1,0 +1,64 @@
+// The redirect from the pod NIC to the tap, with a look at each frame before.
+//
+// A neighbour on the pod's network that answers DHCP or advertises itself as a router would have the guest's
+// word for it: the guest takes the first answer. What podnic serves is dropped when others offer it. And only
+// IPv4, IPv6 and ARP get in: behind a second VLAN tag or in a SNAP header the same answers would be no IP
+// packets here, but systems unpack both (priority tags: IEEE 802.1Q section 6.9).
+//
+// It does what the filter of pod_filters() does without the guard. The egress hook of the tap could not look
+// for it: what mirred redirects on ingress carries nf_skip_egress (__netif_receive_skb_core()).
+#include "bindings/tc/from_network.h"
+
+#include <netinet/in.h>
+// netinet/in.h must come before the netfilter headers.
+#include <linux/if_ether.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+
+#include <algorithm>
+
+#include "bindings/guard.h"
+#include "netsetup/model/nft_frames.h"
+
+namespace podnic::bindings::tc {
+namespace {
+
+using namespace model::nft;
+
+// RFC 2131 section 4.1, RFC 8415 section 7.2, RFC 4861 section 4.2.
+constexpr std::uint16_t dhcp4_server = 67;
+constexpr std::uint16_t dhcp6_client = 546;
+constexpr std::uint8_t router_advertisement = 134;
+
+}  // namespace
+
+Table table_of(const FromNetwork& wanted) {
+  Table table{.comment = wanted.comment, .sets = {}, .chains = {}};
+  const Fragment pass = forward_to(wanted.tap);
+  Chain ip4{.name = "ipv4"};
+  Chain ip6{.name = "ipv6"};
+  if (wanted.leases.v4)
+    ip4.rules.push_back(rule({sport(IPPROTO_UDP, dhcp4_server), refuse(table, "network_dhcp_server")}));
+  if (wanted.leases.v6)
+    ip6.rules.push_back(rule({dport(IPPROTO_UDP, dhcp6_client), refuse(table, "network_dhcp_server")}));
+  if (wanted.leases.router)
+    ip6.rules.push_back(rule({icmpv6_type_is(router_advertisement), refuse(table, "network_router")}));
+  ip4.rules.push_back(rule({pass}));
+  for (Rule& passed : pass_whole_ipv6(pass)) ip6.rules.push_back(std::move(passed));
+  ip6.rules.push_back(rule({refuse(table, "network_protocol")}));
+  Chain frames{.name = "frames",
+               .hook = Hook{"filter", NF_NETDEV_INGRESS, NF_IP_PRI_FILTER, true, wanted.nic},
+               .rules = {rule({frame_type_is(ETH_P_IP), go_to("ipv4")}),
+                         rule({frame_type_is(ETH_P_IPV6), go_to("ipv6")}),
+                         rule({frame_type_is(ETH_P_ARP), pass}), rule({frame_type_is(ETH_P_RARP), pass})}};
+  frames.rules.push_back(rule({refuse(table, "network_protocol")}));
+  for (Chain* chain : {&frames, &ip4, &ip6}) table.chains.push_back(std::move(*chain));
+  std::ranges::sort(table.chains, {}, &Chain::name);
+  return table;
+}
+
+std::string from_network_key(const std::string& interface) {
+  return key_of({.of = TableFamily::netdev, .name = table_name(interface) + "-in"});
+}
+
+}  // namespace podnic::bindings::tc

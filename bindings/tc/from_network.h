@@ -1,0 +1,24 @@
+// What of the network reaches a guest whose pod NIC is redirected to its tap: see from_network.cpp.
+#pragma once
+
+#include <string>
+
+#include "dhcp/lease.h"
+#include "netsetup/model/nft.h"
+
+namespace podnic::bindings::tc {
+
+struct FromNetwork {
+  std::string comment;  ///< the ownership tag
+  std::string nic;
+  std::string tap;
+  dhcp::Leases leases;  ///< what the guest learns from podnic it does not learn from its neighbours
+};
+
+/// A table of family netdev on the pod NIC's ingress.
+model::nft::Table table_of(const FromNetwork& wanted);
+
+/// Its key in a NetState.
+std::string from_network_key(const std::string& interface);
+
+}  // namespace podnic::bindings::tc
