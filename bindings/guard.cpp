@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "bindings/address_set.h"
+#include "bindings/maximum_segment.h"
 #include "netsetup/model/nft_frames.h"
 #include "netsetup/types/interface_name.h"
 
@@ -99,10 +100,16 @@ struct Builder {
     table.chains.push_back(std::move(chain));
   }
 
+  void cut(Chain& chain, Family family) const {
+    if (onward() != nullptr && onward()->smaller_mtu)
+      chain.rules.push_back(rule({begins_connection(), cut_segments(family, *onward()->smaller_mtu)}));
+  }
+
   void own_ipv4() {
-    Chain chain{.name = "own_ipv4",
-                .rules = {rule({transport_is_not(IPPROTO_UDP), pass()}),
-                          rule({sport(IPPROTO_UDP, dhcp4_server), refuse("dhcp_server")})}};
+    Chain chain{.name = "own_ipv4", .rules = {}};
+    cut(chain, Family::v4);
+    chain.rules.push_back(rule({transport_is_not(IPPROTO_UDP), pass()}));
+    chain.rules.push_back(rule({sport(IPPROTO_UDP, dhcp4_server), refuse("dhcp_server")}));
     if (serves4()) {
       for (const IpAddress& server : {IpAddress::v4(255, 255, 255, 255), onward()->leases.v4->server})
         chain.rules.push_back(rule({frame_daddr_is(server), dport(IPPROTO_UDP, dhcp4_server), accept()}));
@@ -134,8 +141,9 @@ struct Builder {
   }
 
   void own_ipv6() {
-    Chain chain{.name = "own_ipv6",
-                .rules = {rule({sport(IPPROTO_UDP, dhcp6_server), refuse("dhcp_server")})}};
+    Chain chain{.name = "own_ipv6", .rules = {}};
+    cut(chain, Family::v6);
+    chain.rules.push_back(rule({sport(IPPROTO_UDP, dhcp6_server), refuse("dhcp_server")}));
     if (serves6()) {
       const IpAddress servers = IpAddress::v6({0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2});
       chain.rules.push_back(rule({frame_daddr_is(servers), dport(IPPROTO_UDP, dhcp6_server), accept()}));

@@ -33,6 +33,8 @@ struct Onward {
   std::string link;
   dhcp::Leases leases;  ///< what asks for those is for the tap's own stack
   IpAddress station;    ///< the tap's link-local address
+  /// The guest's, where others of its link have a larger one.
+  std::optional<std::uint32_t> smaller_mtu = {};
 };
 
 struct Guard {

@@ -311,6 +311,11 @@ PodNic find_pod_nic(const Input& input) {
   return {name, *link, input.observed.routes};
 }
 
+std::optional<std::uint32_t> smaller_mtu_of(const PodNetwork& network, const PodNic& nic) {
+  if (network.mtu >= nic.link.mtu) return std::nullopt;
+  return network.mtu;
+}
+
 PodNetwork read_pod_network(const PodNic& nic, const Request& request, std::vector<std::string>& notes) {
   PodNetwork network{.mac = choose_mac(nic, request), .addresses = addresses_of(nic.link), .routes = {}};
   const auto has = [&](Family family) { return network.first_address(family).has_value(); };

@@ -283,7 +283,8 @@ Design design(const Input& input) {
                       .tap = names.tap,
                       .leases = design.leases,
                       .quiet = input.request.quiet,
-                      .types = types_for(input.request)});
+                      .types = types_for(input.request),
+                      .smaller_mtu = smaller_mtu_of(network, nic)});
   if (input.request.guard) {
     Guard guard = guard_of(network, nic, input, names.tap, design.leases, design.notes);
     guard.others.push_back(IpAddress::link_local_of(macs.bridge));

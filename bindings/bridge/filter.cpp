@@ -9,6 +9,7 @@
 #include <array>
 
 #include "bindings/guard.h"
+#include "bindings/maximum_segment.h"
 
 namespace podnic::bindings::bridge {
 namespace {
@@ -31,7 +32,7 @@ constexpr std::array<std::uint16_t, 3> plain_types{ETH_P_IP, ETH_P_ARP, ETH_P_RA
 }  // namespace
 
 Table table_of(const Filter& wanted) {
-  const auto& [comment, tap, leases, quiet, types] = wanted;
+  const auto& [comment, tap, leases, quiet, types, smaller_mtu] = wanted;
   Chain forward{.name = "forward", .hook = Hook{"filter", NF_BR_FORWARD, NF_BR_PRI_FILTER_BRIDGED}};
   Chain input{.name = "input", .hook = Hook{"filter", NF_BR_LOCAL_IN, NF_BR_PRI_FILTER_BRIDGED}};
   Chain output{.name = "output", .hook = Hook{"filter", NF_BR_LOCAL_OUT, NF_BR_PRI_FILTER_BRIDGED}};
@@ -42,6 +43,12 @@ Table table_of(const Filter& wanted) {
   const auto to_guest = [&](const Fragment& match) {
     forward.rules.push_back(rule({oifname(tap), match, counter(), drop()}));
   };
+  if (smaller_mtu) {
+    for (const Family family : {Family::v4, Family::v6}) {
+      const Fragment packet = packet_type_is(family == Family::v4 ? ETH_P_IP : ETH_P_IPV6);
+      forward.rules.push_back(rule({packet, begins_connection(), cut_segments(family, *smaller_mtu)}));
+    }
+  }
   if (quiet) forward.rules.push_back(rule({iifname(tap), counter(), drop()}));
   if (leases.v4) {
     const Fragment request = destination_port_is(Family::v4, IPPROTO_UDP, dhcp4_server);

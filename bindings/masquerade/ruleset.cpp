@@ -1,4 +1,5 @@
 #include "bindings/masquerade/ruleset.h"
+#include "bindings/maximum_segment.h"
 
 #include <netinet/in.h>
 // netinet/in.h must come before the netfilter headers.
@@ -271,13 +272,11 @@ struct Builder {
     table.chains.push_back(std::move(forward));
   }
 
-  /// RFC 9293 section 3.7.1: the MTU less the fixed headers of IP and TCP.
   void maximum_segment() {
     Chain clamp{.name = "maximum_segment"};
     for (const NatFamily* family : families()) {
       const Family number = family->guest.family();
-      const int headers = number == Family::v4 ? 40 : 60;
-      const Fragment set = set_maximum_segment(static_cast<std::uint16_t>(nat.mtu - headers));
+      const Fragment set = cut_segments(number, nat.mtu);
       clamp.rules.push_back(rule({iifname(nat.guest_device), family_is(number), set}));
       clamp.rules.push_back(rule({oifname(nat.guest_device), family_is(number), set}));
     }

@@ -18,6 +18,7 @@
 #include <algorithm>
 
 #include "bindings/guard.h"
+#include "bindings/maximum_segment.h"
 #include "netsetup/model/nft_frames.h"
 
 namespace podnic::bindings::tc {
@@ -37,6 +38,10 @@ Table table_of(const FromNetwork& wanted) {
   const Fragment pass = forward_to(wanted.tap);
   Chain ip4{.name = "ipv4"};
   Chain ip6{.name = "ipv6"};
+  for (const auto& [chain, family] : {std::pair{&ip4, Family::v4}, std::pair{&ip6, Family::v6}}) {
+    if (wanted.smaller_mtu)
+      chain->rules.push_back(rule({begins_connection(), cut_segments(family, *wanted.smaller_mtu)}));
+  }
   if (wanted.leases.v4)
     ip4.rules.push_back(rule({sport(IPPROTO_UDP, dhcp4_server), refuse(table, "network_dhcp_server")}));
   if (wanted.leases.v6)

@@ -1,6 +1,8 @@
 // What of the network reaches a guest whose pod NIC is redirected to its tap: see from_network.cpp.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "dhcp/lease.h"
@@ -12,6 +14,7 @@ struct FromNetwork {
   std::string comment;  ///< the ownership tag
   std::string nic;
   std::string tap;
+  std::optional<std::uint32_t> smaller_mtu;  ///< the guest's, where the pod NIC has a larger one
   dhcp::Leases leases;  ///< what the guest learns from podnic it does not learn from its neighbours
 };
 

@@ -119,11 +119,16 @@ Design design(const Input& input) {
   if (input.request.guard) {
     Guard guard = guard_of(network, nic, input, tap, design.leases, design.notes);
     guard.others.push_back(server.address6);
-    guard.onward = {.link = way, .leases = design.leases, .station = server.address6};
+    const auto smaller_mtu = smaller_mtu_of(network, nic);
+    guard.onward = {
+        .link = way, .leases = design.leases, .station = server.address6, .smaller_mtu = smaller_mtu};
     design.desired.tables[guard_key(nic.name)] = table_of(guard);
     design.desired.ingress[tap] = std::nullopt;
-    design.desired.tables[from_network_key(nic.name)] =
-        table_of(FromNetwork{.comment = input.tag, .nic = nic.name, .tap = tap, .leases = design.leases});
+    design.desired.tables[from_network_key(nic.name)] = table_of(FromNetwork{.comment = input.tag,
+                                                                             .nic = nic.name,
+                                                                             .tap = tap,
+                                                                             .smaller_mtu = smaller_mtu,
+                                                                             .leases = design.leases});
   } else {
     const std::uint16_t preference = limited == nic.name ? redirect_preference : limited_preference;
     design.desired.ingress[nic.name] = pod_filters(tap, input.tag);

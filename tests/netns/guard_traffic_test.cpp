@@ -297,12 +297,15 @@ INSTANTIATE_TEST_SUITE_P(Binding, Guarded, testing::Values("masquerade", "bridge
 
 /// SYN and its answer, both ways: no side sends what the guest's link would not take, though the guest itself
 /// knows nothing of its MTU.
-TEST(MaximumSegment, IsThatOfTheGuestsLink) {
+class MaximumSegment : public testing::TestWithParam<const char*> {};
+
+TEST_P(MaximumSegment, IsThatOfTheGuestsLink) {
   const TemporaryFolder state;
   const Pod net;
   const Place place{.netns = net.pod.path(), .state_dir = state / "records"};
-  const bindings::Record record =
-      attach({.mtu = 1300, .ports = {port("80/tcp")}, .resolv_conf = "/nonexistent"}, place).record;
+  bindings::Request request{.binding = GetParam(), .mtu = 1300, .resolv_conf = "/nonexistent"};
+  if (request.binding == "masquerade") request.ports = {port("80/tcp")};
+  const bindings::Record record = attach(request, place).record;
   const NamespaceGuest guest(record, place);
   guest.netns.must("ip link set eth0 mtu 1500");
   const Answerer at_guest(guest.netns, "guest", {80});
@@ -332,6 +335,9 @@ TEST(MaximumSegment, IsThatOfTheGuestsLink) {
     EXPECT_FALSE(at_link.has_seen(offers(peer, own)));
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Binding, MaximumSegment, testing::Values("masquerade", "bridge", "tc"),
+                         binding_name);
 
 }  // namespace
 }  // namespace podnic::test
