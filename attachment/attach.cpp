@@ -206,7 +206,9 @@ void roll_back(const Draft& draft, const Record& unfinished, Site& site, const R
     converge_to(wanted, unfinished, site, progress);
     store.save(*draft.former);
   } else {
-    converge_to(unfinished.before, unfinished, site, progress);
+    NetState before = unfinished.before;
+    forget_gone_links(site.observe(before), ownership_of(unfinished), before);
+    converge_to(before, unfinished, site, progress);
     store.remove(unfinished.id);
   }
 }

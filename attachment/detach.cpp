@@ -180,6 +180,7 @@ bool detach_in(Site& site, const Target& target, const RecordStore& store, const
 
   model::Ownership ownership{.tag = bindings::tag_of(id), .unfinished = {}};
   if (record) ownership = ownership_of(*record);
+  forget_gone_links(observed, ownership, before);
   const model::Plan steps = model::diff(observed, before, ownership);
   if (record && record->phase != Phase::detaching && !steps.empty()) {
     record->phase = Phase::detaching;

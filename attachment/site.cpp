@@ -170,4 +170,16 @@ Place resolve(const Target& target, const Place& place, const RecordStore& store
   return {.netns = record->netns_path, .state_dir = place.state_dir};
 }
 
+void forget_gone_links(const model::NetState& observed, const model::Ownership& ownership,
+                       model::NetState& before) {
+  const auto is_theirs = [&](const std::string& name) {
+    const model::Link* found = model::find_link(observed, name);
+    return found != nullptr && !model::owns(ownership, name, *found);
+  };
+  for (auto& [name, link] : before.links) {
+    if (!link || link->alias == ownership.tag || is_theirs(name) || is_theirs(link->former_name)) continue;
+    link.reset();
+  }
+}
+
 }  // namespace podnic

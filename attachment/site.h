@@ -64,4 +64,9 @@ model::Ownership ownership_of(const bindings::Record& record);
 /// An id without a namespace means the namespace that its record names.
 Place resolve(const Target& target, const Place& place, const RecordStore& store);
 
+/// A link of somebody else's that has gone meanwhile cannot be given back: of `before` its name alone is
+/// left, which nothing of ours may keep.
+void forget_gone_links(const model::NetState& observed, const model::Ownership& ownership,
+                       model::NetState& before);
+
 }  // namespace podnic
