@@ -111,6 +111,18 @@ void keep_quiet_as_it_is(const std::optional<Record>& former, Request& request,
   request.quiet = former->request.quiet;
 }
 
+/// A pod NIC has one guest: two would take each other's packets, and give back what the other one has
+/// changed.
+void expect_free_nic(const std::string& interface, const std::string& id, Site& site,
+                     const RecordStore& store) {
+  const std::string holder = find_holder(site, store, interface, id);
+  if (holder.empty()) return;
+  throw Error(fmt::format("'{}' has a guest already: attachment '{}'", interface, holder), 0,
+              ErrorKind::conflict)
+      .hint(
+          fmt::format("Detach that one first ('podnic detach --id {0}'), or use its id (--id {0}).", holder));
+}
+
 Draft make_draft(Purpose purpose, Request request, Site& site, const RecordStore& store) {
   Draft draft;
   const std::string id = id_of({.id = request.id, .interface = request.interface}, site.identity);
@@ -126,6 +138,8 @@ Draft make_draft(Purpose purpose, Request request, Site& site, const RecordStore
                 ErrorKind::conflict)
         .hint("Detach it first: a binding is not changed under a guest.");
   }
+  if (!draft.former || draft.former->phase != Phase::attached)
+    expect_free_nic(request.interface, id, site, store);
   Design design = site.design(request, id, dns.dns, draft.former);
   std::ranges::move(design.notes, std::back_inserter(draft.notes));
   draft.wanted = design.desired;

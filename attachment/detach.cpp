@@ -17,15 +17,6 @@ using bindings::Phase;
 using bindings::Record;
 using model::NetState;
 
-/// What a record says; nullopt when there is none or it cannot be understood.
-std::optional<Record> load_if_readable(const RecordStore& store, const std::string& id) {
-  try {
-    return store.load(id);
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
 /// A namespace that has gone took its wiring along: only its records are left to remove.
 bool remove_orphans(const Target& target, const std::string& netns, const RecordStore& store) {
   if (!target.id.empty()) {
@@ -134,12 +125,6 @@ void add_displaced_nic(const std::string& tag, Site& site, NetState& before) {
   }
 }
 
-/// The record of another attachment whose link is in this namespace; nullopt when it says nothing of use.
-std::optional<Record> load_neighbour(const RecordStore& store, const std::string& id, const Site& site) {
-  std::optional<Record> record = load_if_readable(store, id);
-  return record && record->netns == site.identity ? std::move(record) : std::nullopt;
-}
-
 /// What another attachment of this namespace would give back as well, it needs now (or what it needs has
 /// changed it: the forwarding of all links). That stays, and the other one gives it back when it leaves; a
 /// value that it found there, instead of the original one, it learns from this one.
@@ -152,7 +137,7 @@ void hand_over_sysctls(const Record& leaving, const NetState& observed, const Si
   for (const auto& [name, link] : observed.links) {
     const std::string id = link ? bindings::id_of_tag(link->alias) : std::string();
     if (id.empty() || id == leaving.id) continue;
-    std::optional<Record> other = load_neighbour(store, id, site);
+    std::optional<Record> other = load_neighbour(store, id, site.identity);
     if (!other) {
       // Nobody knows any more what it needs: its guest keeps what is there.
       std::erase_if(before.sysctls, [&](const auto& sysctl) { return !is_own(sysctl.first); });

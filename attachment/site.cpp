@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 #include <utility>
 
+#include "bindings/guard.h"
 #include "bindings/pod_network.h"
 #include "netsetup/types/interface_name.h"
 
@@ -161,6 +163,46 @@ model::Ownership ownership_of(const bindings::Record& record) {
     ownership.unfinished.emplace(link->former_name.empty() ? name : link->former_name, *link);
   }
   return ownership;
+}
+
+std::optional<bindings::Record> load_if_readable(const RecordStore& store, const std::string& id) {
+  try {
+    return store.load(id);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+std::optional<bindings::Record> load_neighbour(const RecordStore& store, const std::string& id,
+                                               const NetnsIdentity& netns) {
+  std::optional<bindings::Record> record = load_if_readable(store, id);
+  return record && record->netns == netns ? std::move(record) : std::nullopt;
+}
+
+std::string find_holder(Site& site, const RecordStore& store, const std::string& interface,
+                        const std::string& id) {
+  std::set<std::string> others;
+  for (const auto& [name, link] : site.kernel.observe({}).links) {
+    if (link) others.insert(bindings::id_of_tag(link->alias));
+  }
+  others.erase(std::string());
+  others.erase(id);
+  const auto is_of_nic = [&](const std::string& table) {
+    return model::nft::table_name_of(table).name == bindings::table_name(interface);
+  };
+  for (const std::string& other : others) {
+    if (const auto record = load_neighbour(store, other, site.identity)) {
+      if (record->request.interface == interface) return other;
+      continue;
+    }
+    // Lost, or in another state folder.
+    const std::string tag = bindings::tag_of(other);
+    const auto with_filters = site.kernel.links_with_filters_of(tag);
+    if (std::ranges::any_of(site.kernel.tables_of(tag), is_of_nic) ||
+        std::ranges::find(with_filters, interface) != with_filters.end())
+      return other;
+  }
+  return {};
 }
 
 Place resolve(const Target& target, const Place& place, const RecordStore& store) {

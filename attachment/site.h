@@ -50,6 +50,18 @@ std::optional<bindings::Record> load_record(const RecordStore& store, const std:
 /// The same; an Error where there is none.
 bindings::Record require_record(const RecordStore& store, const std::string& id, const NetnsIdentity& netns);
 
+/// What a record says; nullopt when there is none or it cannot be understood: the tags in the kernel then say
+/// what is ours.
+std::optional<bindings::Record> load_if_readable(const RecordStore& store, const std::string& id);
+
+/// The record of another attachment whose link is in this namespace; nullopt when it says nothing of use.
+std::optional<bindings::Record> load_neighbour(const RecordStore& store, const std::string& id,
+                                               const NetnsIdentity& netns);
+
+/// The id of another attachment that has this pod NIC, by its record or by what it has made; empty: none.
+std::string find_holder(Site& site, const RecordStore& store, const std::string& interface,
+                        const std::string& id);
+
 /// True when the record's path still leads to the record's namespace.
 bool is_alive(const bindings::Record& record);
 

@@ -40,14 +40,6 @@ void require_foreign_netns(const Environment& environment) {
                  "It must be the container's. CNI_NETNS_OVERRIDE=1 allows it all the same.");
 }
 
-std::optional<Record> load_if_readable(const RecordStore& store, const std::string& id) {
-  try {
-    return store.load(id);
-  } catch (const Error&) {
-    return std::nullopt;  // the tags in the kernel then say what is ours
-  }
-}
-
 void remove_wiring(const RecordStore& store, const std::string& id, const std::string& netns_path) {
   const std::optional<Record> record = load_if_readable(store, id);
   std::string home = netns_path;

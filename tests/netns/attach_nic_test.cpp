@@ -55,6 +55,41 @@ TEST_F(PodNic, WhereABridgesNicGoesDuringAttachNothingOfOursStays) {
   }
 }
 
+/// Whatever the two bindings, and whatever names they would take.
+TEST_P(PodNicOf, ASecondAttachmentOfOneNicIsAConflictAndNothingChanges) {
+  for (const char* second : {"masquerade", "bridge", "tc"}) {
+    for (const bool guard : {false, true}) {
+      for (const char* other_folder : {"", "2"}) {
+        SCOPED_TRACE(fmt::format("{} guard {} state{}", second, guard, other_folder));
+        const SpecPod pod;
+        Request first = request(GetParam());
+        first.id = "first";
+        first.guard = guard;
+        attach(first, place_of(pod.pod));
+        const Snapshot attached = take_snapshot(pod.pod);
+        Request other = request(second);
+        other.id = "second";
+        other.tap.name = "vmtap1";
+        other.guard = guard;
+        Place place = place_of(pod.pod);
+        place.state_dir += other_folder;
+        for (const auto& action : {std::function<void()>([&] { attach(other, place); }),
+                                   std::function<void()>([&] { plan(other, place); })}) {
+          const Error error = error_of(action);
+          EXPECT_EQ(error.kind(), ErrorKind::conflict);
+          EXPECT_THAT(error.what(), HasSubstr("'eth0' has a guest already: attachment 'first'"));
+          EXPECT_THAT(error.hint_text(), HasSubstr("podnic detach --id first"));
+        }
+        EXPECT_EQ(difference(attached, take_snapshot(pod.pod)), "");
+        EXPECT_THAT(attach(first, place_of(pod.pod)).steps, IsEmpty()) << "its own is another matter";
+        EXPECT_TRUE(detach({.id = "first"}, place_of(pod.pod)));
+        EXPECT_FALSE(attach(other, place).steps.empty()) << "the NIC is free";
+        EXPECT_TRUE(detach({.id = "second"}, place));
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(PodNic, PodNicOf, testing::Values("masquerade", "bridge", "tc"), binding_name);
 
 }  // namespace
