@@ -57,6 +57,14 @@ std::uint32_t choose_mtu(const PodNic& nic, const Request& request, bool ipv6,
 
 MacAddress choose_mac(const PodNic& nic, const Request& request) {
   const MacAddress mac = request.mac.value_or(nic.link.mac);
+  if (nic.link.hears_own_mac_only && mac != nic.link.mac) {
+    throw Error(
+        fmt::format("the guest cannot have MAC address {}: to '{}', a link of kind {}, come only frames "
+                    "for {}, its own",
+                    mac.to_string(), nic.name, nic.link.kind, nic.link.mac.to_string()),
+        0, ErrorKind::bad_request)
+        .hint("Leave --mac out, or use masquerade.");
+  }
   if (!mac.is_zero()) return mac;
   throw Error(fmt::format("'{}' has no MAC address that the guest could take", nic.name), 0,
               ErrorKind::bad_request)

@@ -10,6 +10,7 @@
 #include "bindings/limits.h"
 #include "bindings/pod_network.h"
 #include "bindings/quiet.h"
+#include "bindings/refuse.h"
 #include "netsetup/model/converge.h"
 #include "netsetup/types/interface_name.h"
 
@@ -41,6 +42,18 @@ struct Names {
   std::string tap;
   std::string placeholder;  ///< its name until the pod NIC's is free
 };
+
+/// As a bridge's port it is promiscuous, but the lower link's receive handler does not ask for that.
+void refuse_what_hears_itself_only(const PodNic& nic) {
+  if (!nic.link.hears_own_mac_only) return;
+  const bool is_macvlan = nic.link.kind.starts_with("macv");
+  refuse(
+      fmt::format("'{}' cannot be made the port of a bridge: it is a link of kind {}, to which only frames "
+                  "for its own {} come, and the guest would hear nothing",
+                  nic.name, nic.link.kind, is_macvlan ? "MAC address" : "addresses"),
+      is_macvlan ? "Use binding tc, which gives the guest the pod NIC's own MAC address, or masquerade."
+                 : "Use masquerade.");
+}
 
 Names choose_names(const Input& input) {
   const std::string& interface = input.request.interface;
@@ -260,6 +273,7 @@ Design design(const Input& input) {
   refuse_what_is_masquerades(input.request);
   Design design;
   const PodNic nic = find_pod_nic(input);
+  refuse_what_hears_itself_only(nic);
   const Names names = choose_names(input);
   const PodNetwork network = read_pod_network(nic, input.request, design.notes);
   const PlumbingMacs macs = choose_macs(network.mac);

@@ -79,6 +79,18 @@ model::PortOptions port_options(ByteView info) {
   return options;
 }
 
+/// macvlan_handle_frame() and ipvlan_handle_frame() look the receiver up; a macvlan that has its lower link
+/// to itself (passthru) gets everything.
+bool hears_own_mac_only(std::string_view kind, ByteView info) {
+  if (kind == "ipvlan" || kind == "ipvtap") return true;
+  if (kind != "macvlan" && kind != "macvtap") return false;
+  std::uint32_t mode = 0;
+  each_attribute(info, [&](int type, ByteView payload) {
+    if (type == IFLA_MACVLAN_MODE) mode = number_in<std::uint32_t>(payload);
+  });
+  return mode != MACVLAN_MODE_PASSTHRU;
+}
+
 void read_link_info(ByteView link_info, Link& link) {
   ByteView data;
   ByteView port;
@@ -92,6 +104,7 @@ void read_link_info(ByteView link_info, Link& link) {
   if (is_port) link.port = port_options(port);
   if (link.kind == "bridge") link.bridge = bridge_options(data);
   if (link.kind == "tun") link.tap = tap_options(data);
+  link.hears_own_mac_only = hears_own_mac_only(link.kind, data);
 }
 
 bool makes_link_local(ByteView per_family) {

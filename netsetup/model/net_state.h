@@ -92,6 +92,8 @@ struct Link {
   /// link of ours is the name that it is created with.
   std::string former_name;
   std::string peer;  ///< of a veth: its other end, empty where that is in another namespace
+  /// Observed only: unicast frames for another MAC address than its own never come to it (macvlan, ipvlan).
+  bool hears_own_mac_only = false;
   friend bool operator==(const Link&, const Link&) = default;
 };
 

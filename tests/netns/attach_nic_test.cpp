@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
-#include "tests/support/attach_cases.h"
+#include "tests/support/traffic_fixture.h"
 
 namespace podnic::test {
 namespace {
@@ -88,6 +88,70 @@ TEST_P(PodNicOf, ASecondAttachmentOfOneNicIsAConflictAndNothingChanges) {
       }
     }
   }
+}
+
+/// A macvlan's lower link asks who has a frame's MAC address, whatever is promiscuous above it.
+struct OnMacvlan : PodNic {
+  explicit OnMacvlan(const char* mode = "bridge") {
+    node.must(
+        fmt::format("ip link add up0 type veth peer name up1 && ip link set up0 up && ip link set up1 up && "
+                    "ip addr add 10.9.0.1/24 dev up0 && "
+                    "ip link add link up1 name eth0 netns {} address 02:99:00:00:00:05 type macvlan mode {}",
+                    pod.path(), mode));
+    pod.must(
+        "ip addr add 10.9.0.5/24 dev eth0 && ip link set eth0 up && ip route add default via 10.9.0.1 && "
+        "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad");
+  }
+  void expect_traffic(const std::string& binding) const {
+    SCOPED_TRACE(binding);
+    const bindings::Record record = attach(request(binding), place_of(pod)).record;
+    {
+      const NamespaceGuest guest(record, place_of(pod));
+      const Answerer at_guest(guest.netns, "guest", {80});
+      const Answerer at_node(node, "node", {5000});
+      EXPECT_EQ(ask(node, IPPROTO_TCP, ip("10.9.0.5"), 80), "guest 80 to 10.9.0.1");
+      EXPECT_EQ(ask(guest.netns, IPPROTO_TCP, ip("10.9.0.1"), 5000), "node 5000 to 10.9.0.5");
+    }
+    EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
+    EXPECT_TRUE(detach({}, place_of(pod)));
+  }
+  void expect_refused(const Request& wanted, const std::string& words, const std::string& hint) const {
+    const std::string links = pod.must("ip -d addr; ip route");
+    const Error error = error_of([&] { attach(wanted, place_of(pod)); });
+    EXPECT_EQ(error.kind(), ErrorKind::bad_request);
+    EXPECT_THAT(error.what(), HasSubstr(words));
+    EXPECT_THAT(error.hint_text(), HasSubstr(hint));
+    EXPECT_EQ(pod.must("ip -d addr; ip route"), links);
+    EXPECT_THAT(files_in(state), IsEmpty());
+  }
+
+  TestNetns node;
+  TestNetns pod;
+};
+
+TEST_F(OnMacvlan, ABridgeIsRefusedAndTheOtherBindingsWork) {
+  expect_refused(request("bridge"),
+                 "'eth0' cannot be made the port of a bridge: it is a link of kind macvlan",
+                 "Use binding tc");
+  expect_traffic("tc");
+  expect_traffic("masquerade");
+}
+
+TEST_F(OnMacvlan, TheGuestCannotHaveAnotherMacAddress) {
+  Request wanted = request("tc");
+  wanted.mac = mac("02:99:00:00:00:06");
+  expect_refused(wanted, "the guest cannot have MAC address 02:99:00:00:00:06", "--mac");
+  wanted.mac = mac("02:99:00:00:00:05");
+  attach(wanted, place_of(pod));
+}
+
+/// A macvlan in passthru mode gets every frame of its lower link.
+struct OnPassthru : OnMacvlan {
+  OnPassthru() : OnMacvlan("passthru") {}
+};
+
+TEST_F(OnPassthru, EveryBindingWorks) {
+  for (const char* binding : {"bridge", "tc", "masquerade"}) expect_traffic(binding);
 }
 
 INSTANTIATE_TEST_SUITE_P(PodNic, PodNicOf, testing::Values("masquerade", "bridge", "tc"), binding_name);
