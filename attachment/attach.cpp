@@ -155,6 +155,7 @@ Draft make_draft(Purpose purpose, Request request, Site& site, const RecordStore
                   .request = std::move(design.resolved),
                   .before = footprint_before(design, observed, draft.former),
                   .desired = as_recorded(std::move(design.desired)),
+                  .network = std::move(design.network),
                   .bridge = std::move(design.bridge),
                   .guest = std::move(design.guest),
                   .leases = std::move(design.leases)};

@@ -62,6 +62,7 @@ bindings::Design Site::design(const bindings::Request& request, const std::strin
       .observed =
           kernel.observe({.sysctls = binding.observes(request), .tables = {}, .ingress = {}, .shapers = {}}),
       .before = former ? former->before : model::NetState{},
+      .network = former ? former->network : model::NetState{},
       .former = former ? std::optional(former->request) : std::nullopt,
       .placeholder_kind = {},
       .dns = dns};
@@ -80,6 +81,9 @@ bindings::Design Site::design(const bindings::Request& request, const std::strin
     }
   }
   bindings::Design design = binding.design(input);
+  if (binding.needs_router && !design.original.links.contains(request.interface))
+    design.network = former && !former->network.links.empty() ? former->network
+                                                              : bindings::network_of(find_pod_nic(input));
   if (request.link_state == bindings::LinkState::down) take_down(design.guest.tap, design.desired);
   return design;
 }

@@ -40,6 +40,7 @@ struct Input {
   std::string tag;                ///< ownership mark for the links and tables to create
   model::NetState observed;       ///< all links and routes, and the sysctls that the binding asked for
   model::NetState before;         ///< of an attachment that is there: what detach would give back
+  model::NetState network;        ///< of an attachment that is there: Design::network
   std::optional<Request> former;  ///< of an attachment that is there: what was asked for, with all choices
   /// The kind of link that can hold the pod NIC's name and addresses, where the binding needs_placeholder.
   std::string placeholder_kind;
@@ -64,6 +65,10 @@ struct Design {
   /// What is not podnic's own and is changed all the same: the pod NIC and its routes, as they were before
   /// anything was changed. Detach gives them back.
   model::NetState original;
+  /// The pod NIC and the routes by it of which the guest's network was made, where podnic leaves them as they
+  /// are (Binding::needs_router, and not in `original`). What the pod's own stack has of routers'
+  /// advertisements ends there some time after the guest has taken the frames.
+  model::NetState network;
   /// Sysctls that the kernel changes as a side effect of the desired ones: to be put back on detach.
   std::vector<std::string> also_restore;
   /// The request with every choice that was made for the user filled in (networks, MAC), so that designing

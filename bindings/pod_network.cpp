@@ -316,7 +316,21 @@ PodNic find_pod_nic(const Input& input) {
     throw Error(fmt::format("'{}' is podnic's own link ({}), not a pod NIC", name, link->alias), 0,
                 ErrorKind::bad_request);
   }
-  return {name, *link, input.observed.routes};
+  const Link* given = model::find_link(input.network, name);
+  if (given == nullptr) return {name, *link, input.observed.routes};
+  PodNic nic{name, *link, input.network.routes};
+  nic.link.addresses = given->addresses;
+  return nic;
+}
+
+model::NetState network_of(const PodNic& nic) {
+  model::NetState state;
+  Link link = nic.link;
+  link.hears_own_mac_only = false;
+  state.links[nic.name] = std::move(link);
+  std::ranges::copy_if(nic.routes, std::back_inserter(state.routes),
+                       [&](const Route& route) { return route.goes_by(nic.name); });
+  return state;
 }
 
 std::optional<std::uint32_t> smaller_mtu_of(const PodNetwork& network, const PodNic& nic) {
@@ -394,9 +408,11 @@ IpAddress choose_server_address(const Input& input, const PodNic& nic) {
     for (const auto& [name, link] : input.observed.links) {
       if (link && id_of_tag(link->alias).empty() && has_address(*link)) return true;
     }
-    return std::ranges::any_of(nic.routes, [&](const Route& route) {
+    const auto leads_there = [&](const Route& route) {
       return route.gateway == candidate || (route.destination.length == 32 && covers(route.destination));
-    });
+    };
+    return std::ranges::any_of(nic.routes, leads_there) ||
+           std::ranges::any_of(input.observed.routes, leads_there);
   };
   for (std::uint8_t last = 1; last < 255; ++last) {
     const IpAddress candidate = IpAddress::v4(169, 254, 75, last);

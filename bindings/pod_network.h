@@ -31,8 +31,12 @@ struct PodNic {
 /// Throws Error(bad_request) for what only a guest with a network of its own can have.
 void refuse_what_is_masquerades(const Request& request);
 
-/// From Input::before where the NIC is part of it, else from what is observed. Throws Error(bad_request).
+/// From Input::before where the NIC is part of it; else what is observed, but the addresses and routes of
+/// Input::network where it is part of that. Throws Error(bad_request).
 PodNic find_pod_nic(const Input& input);
+
+/// Design::network for that NIC.
+model::NetState network_of(const PodNic& nic);
 
 /// Who tells the guest its IPv6 address and router.
 enum class Ipv6Source : std::uint8_t {

@@ -90,6 +90,7 @@ std::string record_to_json(const Record& record) {
             {"tap", {{"name", record.guest.tap}, {"queues", record.guest.queues}}},
             {"guest", to_json(record.guest)},
             {"leases", to_json(record.leases)}};
+  if (!record.network.links.empty()) json["network"] = to_json(record.network);
   if (record.request.cni) json["cni"] = to_json(*record.request.cni);
   return json.dump(1) + "\n";
 }
@@ -116,6 +117,7 @@ Record record_from_json(std::string_view text) {
   if (auto cni = reader.object("cni")) record.request.cni = read_owner(*std::move(cni));
   record.before = read_state(required(reader, "before", reader.object("before")));
   record.desired = read_state(required(reader, "desired", reader.object("desired")));
+  if (auto network = reader.object("network")) record.network = read_state(*std::move(network));
   record.bridge = required(reader, "bridge", reader.text("bridge"));
   ObjectReader tap = required(reader, "tap", reader.object("tap"));
   record.guest.tap = required(tap, "name", tap.text("name"));

@@ -24,6 +24,7 @@ struct Record {
   Request request;          ///< with every choice filled in
   model::NetState before;   ///< of the footprint; links and tables only as "was not there"
   model::NetState desired;  ///< links and sysctls; tables without content
+  model::NetState network;  ///< Design::network; empty: there is none, or an older podnic wrote the record
   std::string bridge;
   GuestNic guest;
   dhcp::Leases leases;

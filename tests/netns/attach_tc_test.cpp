@@ -138,6 +138,33 @@ TEST_F(AttachTc, WithTheGuardThePodNicHasNoFilterOfOurs) {
   }
 }
 
+/// The guest hears the routers, the pod's own stack does not any more: what it has of them ends some day.
+TEST_F(AttachTc, WhatThePodForgetsOfRoutersIsTheGuestsAllTheSame) {
+  const SpecPod pod({.addresses = {prefix("10.244.1.5/24")}});
+  for (const bool quiet : {false, true}) {
+    pod.pod.must(
+        "ip addr add 2001:db8:77::5/64 dev eth0 nodad valid_lft 3600 preferred_lft 1800 && "
+        "ip -6 route add default via fe80::1 dev eth0 proto ra expires 1800");
+    Request wanted = request();
+    wanted.quiet = quiet;
+    const bindings::Record made = attach(wanted, place_of(pod)).record;
+    EXPECT_FALSE(made.leases.v6 || made.leases.router) << "the network's own";
+    ASSERT_EQ(made.guest.addresses.size(), 2U);
+    pod.pod.must("ip -6 route delete default dev eth0 && ip addr delete 2001:db8:77::5/64 dev eth0");
+    EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
+    for (const auto& again : {attach(wanted, place_of(pod)), update(wanted, place_of(pod))}) {
+      EXPECT_TRUE(again.steps.empty());
+      EXPECT_EQ(again.record, made);
+    }
+    if (quiet) {
+      const bindings::Record active = activate({}, place_of(pod)).record;
+      EXPECT_EQ(active.guest, made.guest);
+      EXPECT_EQ(active.leases, made.leases);
+    }
+    EXPECT_TRUE(detach({}, place_of(pod)));
+  }
+}
+
 TEST_F(AttachTc, TwoNicsOfOnePodAreApart) {
   const SpecPod pod(
       {.commands = {"ip link add net1 address 02:77:00:00:00:08 type veth peer name rehto && ip addr add "
