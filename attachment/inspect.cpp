@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "attachment/attachment.h"
 #include "attachment/site.h"
 #include "bindings/guard.h"
@@ -46,6 +48,30 @@ void add_drops(Site& site, Status& status) {
   }
 }
 
+/// The addresses that somebody has given the pod NIC, or taken from it, since the guest got them. Those of a
+/// lifetime end by themselves: nobody renews them where the guest hears the routers.
+void add_address_drifts(const Record& record, const model::NetState& observed,
+                        std::vector<model::Drift>& drifts) {
+  const std::string& name = record.request.interface;
+  const model::Link* then = model::find_link(record.network, name);
+  const model::Link* now = model::find_link(observed, name);
+  if (then == nullptr || now == nullptr) return;
+  const auto add = [&](const model::Link& from, const model::Link& to, bool is_new) {
+    for (const model::Address& address : from.addresses) {
+      const bool counts = !address.lifetime && address.prefix.address.is_global_unicast();
+      if (!counts ||
+          std::ranges::find(to.addresses, address.prefix, &model::Address::prefix) != to.addresses.end())
+        continue;
+      const std::string text = address.prefix.to_string();
+      drifts.push_back(
+          {fmt::format("address of link '{}'", name), is_new ? "absent" : text, is_new ? text : "absent",
+           "The guest has the addresses that the pod had at attach: detach it and attach it anew."});
+    }
+  };
+  add(*then, *now, false);
+  add(*now, *then, true);
+}
+
 }  // namespace
 
 Record find_attachment(const Target& target, const Place& place) {
@@ -72,8 +98,10 @@ std::vector<model::Drift> check(const Target& target, const Place& place) {
         {fmt::format("pod NIC '{}'", record.request.interface), "as it was at attach", error.what()});
     return drifts;
   }
-  const std::vector<model::Drift> found = model::drifts(site.observe(desired), desired, ownership_of(record));
+  const model::NetState observed = site.observe(desired);
+  const std::vector<model::Drift> found = model::drifts(observed, desired, ownership_of(record));
   drifts.insert(drifts.end(), found.begin(), found.end());
+  add_address_drifts(record, observed, drifts);
   return drifts;
 }
 

@@ -180,17 +180,21 @@ std::string plan_commands(const Attachment& plan) {
 std::string drifts_json(const std::vector<model::Drift>& drifts) {
   Json all = Json::array();
   for (const model::Drift& drift : drifts) {
-    all.push_back({{"what", drift.what}, {"expected", drift.expected}, {"found", drift.found}});
+    Json one{{"what", drift.what}, {"expected", drift.expected}, {"found", drift.found}};
+    if (!drift.hint.empty()) one["hint"] = drift.hint;
+    all.push_back(std::move(one));
   }
   return print({{"drifts", std::move(all)}});
 }
 
 std::string drifts_text(const std::vector<model::Drift>& drifts) {
   std::string text;
+  std::string hint;
   for (const model::Drift& drift : drifts) {
     text += fmt::format("{}: expected {}, found {}\n", drift.what, drift.expected, drift.found);
+    if (!drift.hint.empty()) hint = drift.hint + "\n";
   }
-  return text;
+  return text + hint;
 }
 
 std::string status_json(const std::vector<Status>& all, const ServiceCounters& counters) {

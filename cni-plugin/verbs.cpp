@@ -180,8 +180,12 @@ void check(const Invocation& invocation) {
   check_previous(record, *invocation.previous, environment.container, drifts);
   if (drifts.empty()) return;
   std::string all;
-  for (const model::Drift& drift : drifts) all.append(all.empty() ? "" : "; ").append(text_of(drift));
-  throw CniError(Code::drifted, std::move(all), "Another ADD of the same container puts it right.");
+  std::string hint = "Another ADD of the same container puts it right.";
+  for (const model::Drift& drift : drifts) {
+    all.append(all.empty() ? "" : "; ").append(text_of(drift));
+    if (!drift.hint.empty()) hint = drift.hint;
+  }
+  throw CniError(Code::drifted, std::move(all), std::move(hint));
 }
 
 void gc(const Invocation& invocation) {

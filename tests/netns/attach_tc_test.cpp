@@ -183,5 +183,28 @@ TEST_F(AttachTc, TwoNicsOfOnePodAreApart) {
   EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
 }
 
+TEST_F(AttachTc, AnAddressThatThePodGotOrLostSinceIsADriftThatSaysWhatToDo) {
+  const SpecPod pod;
+  const bindings::Record made = attach(request(), place_of(pod)).record;
+  pod.pod.must("ip addr delete 10.244.1.5/24 dev eth0 && ip addr add 10.244.1.6/24 dev eth0");
+  const auto drifts = check({}, place_of(pod));
+  ASSERT_EQ(drifts.size(), 2U);
+  EXPECT_EQ(drifts[0].what, "address of link 'eth0'");
+  EXPECT_EQ(drifts[0].expected, "10.244.1.5/24");
+  EXPECT_EQ(drifts[0].found, "absent");
+  EXPECT_EQ(drifts[1].found, "10.244.1.6/24");
+  const std::string command =
+      podnic_command() + " check --netns " + pod.pod.path() + " --state-dir " + place_of(pod).state_dir;
+  EXPECT_EQ(pod.pod.sh(command).out,
+            "address of link 'eth0': expected 10.244.1.5/24, found absent\n"
+            "address of link 'eth0': expected absent, found 10.244.1.6/24\n"
+            "The guest has the addresses that the pod had at attach: detach it and attach it anew.\n");
+  EXPECT_THAT(pod.pod.sh(command + " --output json").out, HasSubstr("\"hint\": \"The guest has"));
+  // Under a guest that runs nothing changes.
+  EXPECT_EQ(attach(request(), place_of(pod)).record, made);
+  pod.pod.must("ip addr delete 10.244.1.6/24 dev eth0 && ip addr add 10.244.1.5/24 dev eth0");
+  EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
+}
+
 }  // namespace
 }  // namespace podnic::test
