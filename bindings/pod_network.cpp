@@ -204,6 +204,8 @@ dhcp::Lease4 lease4(const PodNetwork& network, const Input& input, const ServerS
   if (!input.dns.search.empty()) lease.domain = input.dns.search.front();
   lease.mtu = static_cast<std::uint16_t>(network.mtu);
   add_service(input.request.service, lease);
+  // The server of the lease has an address on the guest's link, but no files.
+  if (input.request.service.boot.server.empty()) lease.boot_server = {};
   std::erase_if(lease.dns.servers, [](const IpAddress& address) { return address.is_v6(); });
   return lease;
 }
@@ -435,6 +437,13 @@ dhcp::Leases leases_of(const PodNetwork& network, const Input& input, const Serv
     notes.emplace_back(
         "The network's own routers advertise themselves to the guest: its IPv6 default route is theirs to "
         "withhold.");
+  }
+  const BootRequest& boot = service.boot;
+  if (leases.v4 && !boot.file.empty() && boot.server.empty() && boot.file.find("://") == std::string::npos) {
+    notes.push_back(
+        fmt::format("The guest is told no server of its boot file '{}': name the one on the pod's network "
+                    "with --boot-server.",
+                    boot.file));
   }
   for (const Family family : {Family::v4, Family::v6}) {
     const auto more = std::ranges::count(network.addresses, family, &IpPrefix::family) - 1;

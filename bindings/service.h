@@ -16,7 +16,7 @@ namespace podnic::bindings {
 
 /// Where the guest boots from by network.
 struct BootRequest {
-  std::string server;  ///< IPv4 address or host name; empty: the guest's gateway when there is a file
+  std::string server;  ///< IPv4 address or host name; empty: with a file, the gateway that is podnic's
   std::string file;    ///< name or URL for DHCPv4; empty: none
   std::string url6;    ///< URL for DHCPv6 (RFC 5970); empty: none
   friend bool operator==(const BootRequest&, const BootRequest&) = default;

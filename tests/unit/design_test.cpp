@@ -208,6 +208,36 @@ TEST(Design, CasesOfEveryBinding) {
   EXPECT_GE(cases, 10U);
 }
 
+/// Where podnic is the guest's gateway, a server of files in the pod can answer at its address; elsewhere
+/// nobody would.
+TEST(Design, ABootFileWithoutAServerNamesTheGatewayWhereThatIsPodnic) {
+  const auto design_of = [](const char* binding, const char* boot) {
+    const json one{{"request", {{"boot", json::parse(boot)}}},
+                   {"podNic", {{"addresses", {"10.244.1.5/24"}}}}};
+    return bindings::find_binding(binding).design(input_of(binding, one));
+  };
+  const auto is_noted = [](const Design& design) {
+    return std::ranges::any_of(design.notes, [](const std::string& note) {
+      return note.find("is told no server of its boot file 'ipxe.efi'") != std::string::npos;
+    });
+  };
+  const Design masqueraded = design_of("masquerade", R"({"file": "ipxe.efi"})");
+  EXPECT_EQ(masqueraded.leases.v4->boot_server, *masqueraded.guest.gateway4);
+  EXPECT_FALSE(is_noted(masqueraded));
+  for (const char* binding : {"bridge", "tc"}) {
+    const Design alone = design_of(binding, R"({"file": "ipxe.efi"})");
+    EXPECT_TRUE(alone.leases.v4->boot_server.is_unspecified());
+    EXPECT_EQ(alone.leases.v4->boot_file, "ipxe.efi");
+    EXPECT_TRUE(is_noted(alone));
+    const Design url = design_of(binding, R"({"file": "http://192.0.2.1/ipxe.efi"})");
+    EXPECT_TRUE(url.leases.v4->boot_server.is_unspecified());
+    EXPECT_FALSE(is_noted(url));
+    const Design whole = design_of(binding, R"({"file": "ipxe.efi", "server": "192.0.2.1"})");
+    EXPECT_EQ(whole.leases.v4->boot_server.to_string(), "192.0.2.1");
+    EXPECT_FALSE(is_noted(whole));
+  }
+}
+
 TEST(Design, UnknownBindingIsNamedWithTheKnownOnes) {
   try {
     bindings::find_binding("bridged");
