@@ -210,6 +210,19 @@ dhcp::Lease4 lease4(const PodNetwork& network, const Input& input, const ServerS
   return lease;
 }
 
+/// Of a reply of 576 bytes, which is all that a client must take (RFC 2131 section 2), 307 are left for
+/// options.
+void note_long_routes(const dhcp::Lease4& lease, std::vector<std::string>& notes) {
+  constexpr std::size_t surely_fits = 200;
+  std::size_t size = 0;
+  for (const GuestRoute& route : lease.routes) size += 1 + (route.destination.length + 7U) / 8U + 4;
+  if (size <= surely_fits) return;
+  notes.push_back(fmt::format(
+      "The guest's {} IPv4 routes take {} bytes: a DHCP client that takes short replies only learns "
+      "the default route and as many of the others as fit.",
+      lease.routes.size(), size));
+}
+
 dhcp::Lease6 lease6(const PodNetwork& network, const Input& input) {
   dhcp::Lease6 lease;
   lease.client = network.mac;
@@ -427,7 +440,10 @@ dhcp::Leases leases_of(const PodNetwork& network, const Input& input, const Serv
                        std::vector<std::string>& notes) {
   const ServiceRequest& service = input.request.service;
   dhcp::Leases leases{.device = server.device, .v4 = {}, .v6 = {}, .router = {}};
-  if (network.first_address(Family::v4) && service.dhcp4) leases.v4 = lease4(network, input, server);
+  if (network.first_address(Family::v4) && service.dhcp4) {
+    leases.v4 = lease4(network, input, server);
+    note_long_routes(*leases.v4, notes);
+  }
   if (!network.first_address(Family::v4) && service.ipv6_only)
     leases.v4 = ipv6_only_lease(service, network.mac);
   if (network.ipv6 == Ipv6Source::service && service.dhcp6) leases.v6 = lease6(network, input);

@@ -24,6 +24,10 @@ constexpr std::size_t longest_option = 1024;
 constexpr std::size_t longest_boot_name = 255;
 constexpr std::size_t longest_url = 1024;
 
+/// "A DHCP client must be prepared to receive DHCP messages with ... up to 576 octets" (RFC 2131 section 2),
+/// the datagram that every host takes (RFC 791 section 3.1). A reply is one frame: it is not fragmented.
+constexpr std::uint16_t smallest_dhcp4_mtu = 576;
+
 /// "IPv4 dummy address" of IANA's special-purpose registry (RFC 7600): for a sender that has none.
 constexpr IpAddress dummy_address = IpAddress::v4(192, 0, 0, 8);
 
@@ -210,6 +214,11 @@ void validate(const ServiceRequest& service) {
 }
 
 void add_service(const ServiceRequest& service, dhcp::Lease4& lease) {
+  if (lease.mtu != 0 && lease.mtu < smallest_dhcp4_mtu) {
+    refuse(fmt::format("MTU {} is too small for DHCPv4, whose replies have up to {} bytes", lease.mtu,
+                       smallest_dhcp4_mtu),
+           "Give the guest a larger MTU, or its address by other means: --no-dhcp4.");
+  }
   lease.seconds = service.lease_seconds;
   lease.ntp = service.ntp;
   lease.options = service.dhcp_options;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -93,6 +94,75 @@ Bytes encode_routers(const std::vector<GuestRoute>& routes, std::size_t room) {
   return encode_addresses(routers, room);
 }
 
+std::size_t significant_bytes(const GuestRoute& route) {
+  return (route.destination.length + 7U) / 8U;
+}
+
+/// Which routes find room, in their order.
+class RouteChooser {
+ public:
+  RouteChooser(std::span<const GuestRoute> routes, std::size_t room)
+      : routes_(routes), taken_(routes.size(), false), room_(room) {}
+
+  void take_defaults() {
+    for (std::size_t i = 0; i < routes_.size(); ++i) {
+      if (routes_[i].destination.length == 0) take_with_way(i);
+    }
+  }
+
+  /// Ends at the first that does not fit: a shorter one behind it is needed less.
+  void take_all() {
+    for (std::size_t i = 0; i < routes_.size(); ++i) {
+      if (!take_with_way(i)) return;
+    }
+  }
+
+  [[nodiscard]] std::vector<GuestRoute> chosen() const {
+    std::vector<GuestRoute> all;
+    for (std::size_t i = 0; i < routes_.size(); ++i) {
+      if (taken_[i]) all.push_back(routes_[i]);
+    }
+    return all;
+  }
+
+ private:
+  static bool can_be_told(const GuestRoute& route) {
+    return route.destination.family() == Family::v4 && (!route.gateway || route.gateway->is_v4());
+  }
+
+  [[nodiscard]] std::size_t size_of(std::size_t index) const {
+    return taken_[index] ? 0 : 1 + significant_bytes(routes_[index]) + 4;
+  }
+
+  /// The on-link route that leads to the router; the route itself where none does.
+  [[nodiscard]] std::size_t way_to(std::size_t index) const {
+    std::size_t way = index;
+    for (std::size_t i = 0; i < routes_.size() && routes_[index].gateway; ++i) {
+      const GuestRoute& other = routes_[i];
+      if (!can_be_told(other) || other.gateway || !other.destination.contains(*routes_[index].gateway))
+        continue;
+      if (way == index || other.destination.length > routes_[way].destination.length) way = i;
+    }
+    return way;
+  }
+
+  /// False when it does not fit.
+  bool take_with_way(std::size_t index) {
+    if (!can_be_told(routes_[index])) return true;
+    const std::size_t way = way_to(index);
+    const std::size_t size = size_of(index) + (way == index ? 0 : size_of(way));
+    if (size > room_) return false;
+    room_ -= size;
+    taken_[index] = true;
+    taken_[way] = true;
+    return true;
+  }
+
+  std::span<const GuestRoute> routes_;
+  std::vector<bool> taken_;
+  std::size_t room_;
+};
+
 /// Option 66 is text: "TFTP server name", RFC 2132 section 9.4; clients take an address in it as well.
 std::string boot_server_of(const Lease4& lease) {
   if (!lease.boot_server_name.empty()) return lease.boot_server_name;
@@ -128,16 +198,22 @@ Bytes encode_search_list(std::span<const std::string> domains, std::size_t room)
   return writer.take();
 }
 
-Bytes encode_classless_routes(std::span<const GuestRoute> routes) {
+std::vector<GuestRoute> needed_routes(std::span<const GuestRoute> routes) {
+  RouteChooser chooser(routes, std::numeric_limits<std::size_t>::max());
+  chooser.take_defaults();
+  return chooser.chosen();
+}
+
+Bytes encode_classless_routes(std::span<const GuestRoute> routes, std::size_t room) {
+  RouteChooser chooser(routes, room);
+  chooser.take_defaults();
+  chooser.take_all();
   ByteWriter writer;
-  for (const GuestRoute& route : routes) {
-    if (route.destination.family() != Family::v4) continue;
+  for (const GuestRoute& route : chooser.chosen()) {
     const IpAddress network = route.destination.network();
-    const IpAddress router = route.gateway.value_or(IpAddress{});
-    if (!router.is_v4()) continue;
     writer.u8(route.destination.length);
-    writer.append(network.bytes().first((route.destination.length + 7U) / 8U));
-    writer.append(router.bytes());
+    writer.append(network.bytes().first(significant_bytes(route)));
+    writer.append(route.gateway.value_or(IpAddress{}).bytes());
   }
   return writer.take();
 }
@@ -168,7 +244,7 @@ Bytes option_of(const Lease4& lease, std::uint8_t code, std::size_t room) {
       return encode_search_list(lease.dns.search, room);
     case option4::classless_routes:
     case option4::classless_routes_microsoft:
-      return whole(encode_classless_routes(lease.routes), room);
+      return encode_classless_routes(lease.routes, room);
     default:
       return set_by_number(lease, code, room);
   }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "dhcp/dhcp4_message.h"
 #include "dhcp/lease.h"
@@ -16,7 +17,7 @@ namespace podnic::dhcp {
 
 /// The value of option `code` for this lease, in at most `room` bytes; empty when the lease has none, or it
 /// does not fit. Lists whose entries stand alone (DNS servers, search domains) are cut at the last entry that
-/// fits; routes are sent all or not at all, because some without the others would lead packets astray.
+/// fits; of routes see encode_classless_routes().
 ///
 /// These are the options that a client may ask for; the ones that make the lease (51, 53, 54, 58, 59) and
 /// those that answer one of the client's (61, 80, 108, 116) are the responder's.
@@ -31,7 +32,12 @@ std::span<const std::uint8_t> common_options();
 Bytes encode_search_list(std::span<const std::string> domains, std::size_t room);
 
 /// Options 121 and 249, RFC 3442: for each route the prefix length, the significant bytes of the destination,
-/// and the router, 0.0.0.0 for an on-link route. IPv6 routes are passed over.
-Bytes encode_classless_routes(std::span<const GuestRoute> routes);
+/// and the router, 0.0.0.0 for an on-link route. IPv6 routes are passed over. Where not all fit into `room`
+/// bytes, those that a guest needs most: a default route, then the others in their order, each along with the
+/// on-link route that leads to its router. (What has no route of its own then goes by the default route.)
+Bytes encode_classless_routes(std::span<const GuestRoute> routes, std::size_t room);
+
+/// The default routes among them, with what leads to their routers.
+std::vector<GuestRoute> needed_routes(std::span<const GuestRoute> routes);
 
 }  // namespace podnic::dhcp

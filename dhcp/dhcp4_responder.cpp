@@ -71,6 +71,26 @@ class OptionPacker {
     options_.push_back({code, std::move(data)});
   }
 
+  /// As it was: what came since is left out again.
+  struct Mark {
+    std::size_t options = 0;
+    std::size_t room = 0;
+  };
+  [[nodiscard]] Mark mark() const { return {options_.size(), room_}; }
+  void back_to(const Mark& mark) {
+    options_.resize(mark.options);
+    room_ = mark.room;
+  }
+
+  /// Gives the room of an option back.
+  void take_out(std::uint8_t code) {
+    std::erase_if(options_, [&](const Dhcp4Option& option) {
+      if (option.code != code) return false;
+      room_ += wire_size(option.data.size());
+      return true;
+    });
+  }
+
   /// In the order of the wire (see the header).
   std::vector<Dhcp4Option> take(std::span<const std::uint8_t> requested) {
     std::array<std::size_t, 256> rank{};
@@ -103,17 +123,23 @@ void add_times(OptionPacker& options, const Lease4& lease) {
   options.add(option4::rebinding_time, bytes_of(seconds - seconds / 8));
 }
 
-/// What the client asked for, each code once however often it stands in the list; then what it gets unasked.
+constexpr std::array route_options{option4::classless_routes, option4::classless_routes_microsoft};
+
+/// What the client asked for, each code once however often it stands in the list; then what it gets unasked;
+/// but none that is `done`. False when routes that it asked for did not all fit.
 ///
 /// Option 3 stays beside 121, although RFC 3442 would have the server leave it out: a client that follows it
 /// "MUST ignore the Router option", and one that requests 121 without making use of it still gets its default
 /// route.
-void add_parameters(OptionPacker& options, const Lease4& lease, std::span<const std::uint8_t> requested) {
-  std::bitset<256> done;
+bool add_in_order(OptionPacker& options, const Lease4& lease, std::span<const std::uint8_t> requested,
+                  std::bitset<256> done) {
+  bool whole = true;
   const auto add = [&](std::uint8_t code) {
     if (done[code]) return;
     done.set(code);
     Bytes data = option_of(lease, code, options.room());
+    if (std::ranges::find(route_options, code) != route_options.end())
+      whole = whole && data.size() == option_of(lease, code, largest_packet * 2).size();
     if (!data.empty()) options.add(code, std::move(data));
   };
   for (const std::uint8_t code : requested) add(code);
@@ -123,6 +149,33 @@ void add_parameters(OptionPacker& options, const Lease4& lease, std::span<const 
   // "Any parameters specific to this client ..., e.g., configured by the network administrator": RFC 2131
   // section 4.3.1. Hardly a client requests a private option by itself.
   for (const Dhcp4Option& option : lease.options) add(option.code);
+  return whole;
+}
+
+/// Routes that do not all fit are cut to what does. Those that the guest cannot do without have their room
+/// before anything else then, the others what is left in the end. A client that requests option 121 and gets
+/// none of it would have only option 3, to whose router it may know no way (169.254.1.1).
+void add_parameters(OptionPacker& options, const Lease4& lease, std::span<const std::uint8_t> requested) {
+  const OptionPacker::Mark start = options.mark();
+  if (add_in_order(options, lease, requested, {})) return;
+  options.back_to(start);
+  Lease4 least;
+  least.routes = needed_routes(lease.routes);
+  std::vector<std::uint8_t> cut;
+  std::bitset<256> done;
+  for (const std::uint8_t code : route_options) {
+    if (std::ranges::find(requested, code) == requested.end()) continue;
+    cut.push_back(code);
+    done.set(code);
+    Bytes data = option_of(least, code, options.room());
+    if (!data.empty()) options.add(code, std::move(data));
+  }
+  add_in_order(options, lease, requested, done);
+  for (const std::uint8_t code : cut) {
+    options.take_out(code);
+    Bytes data = option_of(lease, code, options.room());
+    if (!data.empty()) options.add(code, std::move(data));
+  }
 }
 
 /// The network boot fields. A name that does not fit is told by its option alone: half of it would name

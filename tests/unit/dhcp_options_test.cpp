@@ -131,13 +131,19 @@ TEST(Dhcp4OptionsTest, ClasslessRoutes) {
       {prefix("10.0.0.0/8"), ip("10.0.2.1")},      {prefix("10.17.0.0/16"), ip("10.0.2.1")},
       {prefix("10.27.129.77/24"), ip("10.0.2.1")}, {prefix("10.229.0.128/25"), ip("10.0.2.1")},
       {prefix("fd00::/8"), ip("fd00::1")}};
-  EXPECT_EQ(encode_classless_routes(routes), from_hex(R"(
+  EXPECT_EQ(encode_classless_routes(routes, plenty), from_hex(R"(
       20 a9fe0101 00000000
       00 a9fe0101
       08 0a 0a000201
       10 0a11 0a000201
       18 0a1b81 0a000201
       19 0ae50080 0a000201)"));
+  // The default route is of no use without the way to it; then come the others.
+  EXPECT_EQ(encode_classless_routes(routes, 13), from_hex("20 a9fe0101 00000000"));
+  EXPECT_EQ(encode_classless_routes(routes, 14), from_hex("20 a9fe0101 00000000  00 a9fe0101"));
+  EXPECT_EQ(encode_classless_routes(routes, 19), encode_classless_routes(routes, 14));
+  EXPECT_EQ(encode_classless_routes(routes, 20),
+            from_hex("20 a9fe0101 00000000  00 a9fe0101  08 0a 0a000201"));
 }
 
 TEST(Dhcp4OptionsTest, ValuesOfALease) {
@@ -200,7 +206,7 @@ TEST(Dhcp4OptionsTest, ValuesKeepToTheirRoom) {
   Lease4 lease = example_lease();
   lease.dns.servers = {ip("1.1.1.1"), ip("2.2.2.2"), ip("3.3.3.3")};
   EXPECT_EQ(option_of(lease, option4::dns_servers, 11), from_hex("01010101 02020202")) << "as many as fit";
-  EXPECT_TRUE(option_of(lease, option4::classless_routes, 4).empty()) << "all or nothing";
+  EXPECT_TRUE(option_of(lease, option4::classless_routes, 4).empty()) << "no half a route";
   for (const std::uint8_t code : common_options()) {
     for (std::size_t room = 0; room < 60; ++room)
       EXPECT_LE(option_of(lease, code, room).size(), room) << int{code};

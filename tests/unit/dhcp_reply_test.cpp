@@ -22,6 +22,7 @@ using test::guest_mac;
 using test::ip;
 using test::ip_and_udp;
 using test::limit;
+using test::prefix;
 using test::requested_list;
 using test::with;
 using testing::ElementsAre;
@@ -321,9 +322,49 @@ TEST(Dhcp4ReplyTest, FortyRoutesAreSplitNotWrapped) {
       answer(lease, client_message(Dhcp4Type::discover, {requested_list({121, 3}), limit(1500)}));
   const Dhcp4Message read = parse_dhcp4(encode(offer.value().message)).value();
   EXPECT_EQ(data_of(read, option4::classless_routes).size(), 5U + 40 * 8);
-  // In the least size they do not fit: then none of them, but the router.
-  const auto small = answer(lease, client_message(Dhcp4Type::discover, {requested_list({121, 3})}));
-  EXPECT_THAT(codes_of(small.value().message), ElementsAre(53, 3, 51, 54, 58, 59));
+}
+
+/// In the least size they do not all fit: the default route does, with the way to it, and the rest in its
+/// order.
+TEST(Dhcp4ReplyTest, OfTooManyRoutesTheDefaultRouteIsKept) {
+  Lease4 lease = example_lease();
+  lease.dns.search.clear();
+  for (int i = 0; i < 100; ++i) lease.dns.search.push_back("team" + std::to_string(i) + ".example.org");
+  lease.routes = {{prefix("169.254.75.1/32"), std::nullopt}};
+  lease.routes.push_back({prefix("169.254.1.1/32"), std::nullopt});
+  for (std::uint8_t i = 0; i < 40; ++i)
+    lease.routes.push_back({{IpAddress::v4(172, 16, i, 0), 24}, ip("169.254.1.1")});
+  lease.routes.push_back({prefix("0.0.0.0/0"), ip("169.254.1.1")});
+  const Bytes needed = from_hex("20 a9fe0101 00000000  00 a9fe0101");
+  for (const Bytes& list : {Bytes{121, 3, 6}, Bytes{119, 12, 121, 3, 6}, Bytes{1, 3, 6, 119, 121}}) {
+    const auto reply = answer(lease, client_message(Dhcp4Type::discover, {requested_list(list)}));
+    const Bytes wire = encode(reply.value().message);
+    EXPECT_LE(wire.size(), 576U - 28);
+    const Dhcp4Message read = parse_dhcp4(wire).value();
+    const Bytes routes = data_of(read, option4::classless_routes);
+    ASSERT_GE(routes.size(), needed.size());
+    EXPECT_TRUE(std::ranges::equal(ByteView(routes).last(5), ByteView(needed).last(5)))
+        << "the default route";
+    EXPECT_FALSE(std::ranges::search(routes, ByteView(needed).first(9)).empty()) << "and the way to it";
+    if (list.front() != 121) continue;
+    EXPECT_EQ(data_of(read, option4::dns_servers), from_hex("0a60000a"));
+    // Whatever is left is used: each of the others has 8 bytes.
+    EXPECT_TRUE(std::ranges::equal(ByteView(routes).first(9), from_hex("20 a9fe4b01 00000000")));
+    EXPECT_GT(wire.size(), 576U - 28 - 8 - 2);
+  }
+}
+
+/// As Windows asks: both options, and what fits of both.
+TEST(Dhcp4ReplyTest, BothOptionsOfRoutesAreCut) {
+  Lease4 lease = example_lease();
+  for (std::uint8_t i = 0; i < 40; ++i)
+    lease.routes.push_back({{IpAddress::v4(172, 16, i, 0), 24}, ip("10.0.2.1")});
+  const auto reply =
+      answer(lease, client_message(Dhcp4Type::discover, {requested_list({1, 3, 6, 121, 249})}));
+  const Dhcp4Message read = parse_dhcp4(encode(reply.value().message)).value();
+  EXPECT_GT(data_of(read, option4::classless_routes).size(), 100U);
+  EXPECT_GE(data_of(read, option4::classless_routes_microsoft).size(), 5U);
+  EXPECT_EQ(data_of(read, option4::classless_routes_microsoft).front(), 0) << "the default route";
 }
 
 }  // namespace
