@@ -53,8 +53,18 @@ Tuple tuple_in(ByteView nested) {
   return tuple;
 }
 
+void append_attribute(Bytes& bytes, std::uint16_t type, ByteView payload) {
+  const nlattr header{.nla_len = static_cast<std::uint16_t>(sizeof(nlattr) + payload.size()),
+                      .nla_type = type};
+  const auto* raw = reinterpret_cast<const std::uint8_t*>(&header);
+  bytes.insert(bytes.end(), raw, raw + sizeof(header));
+  bytes.insert(bytes.end(), payload.begin(), payload.end());
+  while (bytes.size() % NLA_ALIGNTO != 0) bytes.push_back(0);
+}
+
 Connection connection_in(const nlmsghdr& message) {
   Connection connection;
+  Bytes zone;
   each_attribute(attributes_of(message, sizeof(nfgenmsg)), [&](int type, ByteView payload) {
     if (type == CTA_TUPLE_ORIG) {
       const Tuple tuple = tuple_in(payload);
@@ -70,8 +80,13 @@ Connection connection_in(const nlmsghdr& message) {
       connection.destination_translated = (ntohl(number_in<std::uint32_t>(payload)) & IPS_DST_NAT) != 0;
     } else if (type == CTA_MARK) {
       connection.mark = ntohl(number_in<std::uint32_t>(payload));
+    } else if (type == CTA_ZONE) {
+      zone.assign(payload.begin(), payload.end());
     }
   });
+  // The zone of the original direction alone the kernel tells with the tuple; that of both apart. Where a
+  // connection is looked up by its original direction (nf_ct_zone_equal()) they are one.
+  if (!zone.empty()) append_attribute(connection.tuple, CTA_TUPLE_ZONE, zone);
   return connection;
 }
 

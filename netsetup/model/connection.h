@@ -16,7 +16,7 @@ struct Connection {
   std::uint16_t answerer_port = 0;
   bool destination_translated = false;  ///< IPS_DST_NAT
   std::uint32_t mark = 0;
-  Bytes tuple;  ///< the kernel's own name of it: CTA_TUPLE_ORIG
+  Bytes tuple;  ///< the kernel's own name of it: CTA_TUPLE_ORIG, with the zone
   friend bool operator==(const Connection&, const Connection&) = default;
 };
 

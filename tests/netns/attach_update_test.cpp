@@ -69,6 +69,25 @@ TEST_P(Update, APortThatMovesInTheGuestTakesNoOldConnectionAlong) {
   EXPECT_FALSE(stream.goes_on());
 }
 
+/// As a network policy of the pod's own may have it.
+TEST_P(Update, ConnectionsInAZoneOfSomebodyElseEndAsWell) {
+  pod().must(
+      "nft 'add table inet zones; add chain inet zones in { type filter hook prerouting priority -300; };"
+      "add chain inet zones out { type filter hook output priority -300; };"
+      "add rule inet zones in ct zone set 5; add rule inet zones out ct zone set 5'");
+  wire({"53/udp", "54/udp"});
+  for (const Family family : both_families) {
+    update_ports({"53/udp", "54/udp"});
+    Conversation kept(IPPROTO_UDP, guest->netns, 53, peer(), pod_ip(family), 53);
+    Conversation lost(IPPROTO_UDP, guest->netns, 54, peer(), pod_ip(family), 54);
+    EXPECT_TRUE(kept.goes_on());
+    EXPECT_TRUE(lost.goes_on());
+    update_ports({"53/udp"});
+    EXPECT_TRUE(kept.goes_on());
+    EXPECT_FALSE(lost.goes_on());
+  }
+}
+
 TEST_P(Update, ExceptedPortsStayThePods) {
   wire({});
   const std::vector<std::uint16_t> ports{22, 5900, 6000, 6050, 6100};
