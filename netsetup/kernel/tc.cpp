@@ -45,7 +45,14 @@ bool lacks(const Refusal& refusal) {
 
 [[noreturn]] void refuse(const Refusal& refusal, const std::string& action, std::string_view features) {
   Error error = refusal.error(action);
-  if (lacks(refusal)) error.hint(fmt::format("The kernel seems to lack one of {}.", features));
+  // __tcf_block_find(): a link's name does not say which of the block's links a filter is for.
+  if (refusal.error_number == EOPNOTSUPP &&
+      refusal.kernel_text.find("block is shared") != std::string::npos) {
+    error.hint(
+        "Somebody has put the link's ingress into a block that several links share ('tc qdisc show' says "
+        "ingress_block): take it out, or use masquerade or bridge.");
+  } else if (lacks(refusal))
+    error.hint(fmt::format("The kernel seems to lack one of {}.", features));
   throw error;
 }
 

@@ -83,6 +83,19 @@ TEST_F(AttachTc, AFilterAtOurPreferenceIsAConflictAndNothingChanges) {
   EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
 }
 
+/// What is added there would be every link's of the block.
+TEST_F(AttachTc, AnIngressThatIsSharedWithOtherLinksIsNotTouched) {
+  const SpecPod pod({.commands = {"tc qdisc add dev eth0 ingress_block 22 ingress"}});
+  const Snapshot start = take_snapshot(pod.pod);
+  Request unguarded = request();
+  unguarded.guard = false;
+  const Error error = error_of([&] { attach(unguarded, place_of(pod)); });
+  EXPECT_THAT(error.hint_text(), HasSubstr("ingress_block"));
+  EXPECT_THAT(error.hint_text(), testing::Not(HasSubstr("CONFIG_")));
+  EXPECT_EQ(difference(start, take_snapshot(pod.pod)), "");
+  EXPECT_FALSE(detach({}, place_of(pod)));
+}
+
 TEST_F(AttachTc, WithoutItsRecordTheCookieSaysWhatIsOurs) {
   const SpecPod pod({.commands = {"tc qdisc add dev eth0 clsact", their_filter}});
   const Snapshot start = take_snapshot(pod.pod);
