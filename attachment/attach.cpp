@@ -140,7 +140,8 @@ Draft make_draft(Purpose purpose, Request request, Site& site, const RecordStore
   }
   if (!draft.former || draft.former->phase != Phase::attached)
     expect_free_nic(request.interface, id, site, store);
-  Design design = site.design(request, id, dns.dns, draft.former);
+  Design design = site.design(request, id, dns.dns, draft.former,
+                              purpose == Purpose::update ? Site::Router::ask_again : Site::Router::as_known);
   std::ranges::move(design.notes, std::back_inserter(draft.notes));
   draft.wanted = design.desired;
   draft.forwarding = std::move(design.forwarding);

@@ -50,7 +50,7 @@ model::NetState Site::observe(const model::NetState& wanted, const std::vector<s
 }
 
 bindings::Design Site::design(const bindings::Request& request, const std::string& id, const dhcp::Dns& dns,
-                              const std::optional<bindings::Record>& former) {
+                              const std::optional<bindings::Record>& former, Router ask) {
   const bindings::Binding& binding = bindings::find_binding(request.binding);
   if (request.quiet && !binding.can_be_quiet) {
     throw Error(fmt::format("binding {} cannot keep a guest quiet", binding.name), 0, ErrorKind::bad_request)
@@ -71,14 +71,23 @@ bindings::Design Site::design(const bindings::Request& request, const std::strin
     // Every kernel that can bridge has one more of them; without a port it holds addresses as well.
     if (input.placeholder_kind.empty()) input.placeholder_kind = "bridge";
   }
-  if (binding.needs_router && !request.service.router6) {
-    std::optional<IpAddress>& router = input.request.service.router6;
-    if (former) {
-      router = former->request.service.router6;
-    } else if (const auto gateway = bindings::unknown_router(input); gateway && !request.quiet) {
-      const model::Link nic = *model::find_link(input.observed, request.interface);
-      router = kernel.find_link_local(request.interface, nic.mac, *gateway);
+  std::optional<IpAddress>& router = input.request.service.router6;
+  const std::optional<IpAddress> known = former ? former->request.service.router6 : std::nullopt;
+  if (binding.needs_router && (!router || router == known)) {
+    router.reset();
+    const bool asks = !request.quiet && (!former || ask == Router::ask_again);
+    if (const auto gateway = asks ? bindings::unknown_router(input) : std::nullopt) {
+      const bool is_port = former && binding.needs_placeholder;
+      const std::string link = is_port ? bindings::name_as_port(request.interface) : request.interface;
+      const MacAddress mac =
+          former ? former->guest.mac : model::find_link(input.observed, request.interface)->mac;
+      router = kernel.find_link_local(link, mac, *gateway);
+      // It may have several, and somebody may have named the other one.
+      if (router && known && router != known && kernel.find_link_local(link, mac, *known) == router)
+        router = known;
     }
+    // One that does not answer now may do so later; who was told of it goes on with it.
+    if (!router) router = known;
   }
   bindings::Design design = binding.design(input);
   if (binding.needs_router && !design.original.links.contains(request.interface))

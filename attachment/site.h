@@ -28,8 +28,12 @@ struct Site {
                                         const std::vector<std::string>& more = {});
 
   /// Observes and designs; `former`: the attachment that is there. Throws what the binding throws.
+  /// Of such a one the gateway's link-local address is known: with Router::ask_again it may be another by
+  /// now.
+  enum class Router { as_known, ask_again };
   [[nodiscard]] bindings::Design design(const bindings::Request& request, const std::string& id,
-                                        const dhcp::Dns& dns, const std::optional<bindings::Record>& former);
+                                        const dhcp::Dns& dns, const std::optional<bindings::Record>& former,
+                                        Router ask = Router::as_known);
 
   /// Applies the plan and observes again.
   void converge(const model::Plan& plan, const model::NetState& wanted, const model::Ownership& ownership,

@@ -260,7 +260,7 @@ dhcp::RouterAdvert router(const PodNetwork& network, const Input& input, const S
   } else if (gateway) {
     notes.push_back(fmt::format(
         "The guest gets no IPv6 route by Router Advertisements: the link-local address of {} is not "
-        "known. Name it with --router6, or configure the guest's routes.",
+        "known, or it says that it is no router. Name it with --router6, or configure the guest's routes.",
         gateway->to_string()));
   }
   for (const GuestRoute& route : routes_of(network, Family::v6)) {

@@ -1,6 +1,9 @@
 #include "netsetup/kernel/router_probe.h"
 
 #include <fmt/format.h>
+#include <linux/filter.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
@@ -11,9 +14,9 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 
 #include "netsetup/types/bytes.h"
+#include "netsetup/types/checksum.h"
 #include "netsetup/types/unique_fd.h"
 
 namespace podnic::kernel {
@@ -24,55 +27,86 @@ using Clock = std::chrono::steady_clock;
 // RFC 4861 section 10: RETRANS_TIMER would be a second; who is on the link answers within milliseconds.
 constexpr std::chrono::milliseconds between_solicitations{250};
 constexpr int solicitations = 4;
-constexpr int neighbor_hop_limit = 255;
+constexpr std::uint8_t neighbor_hop_limit = 255;  // RFC 4861 section 7.1.2
 
 constexpr std::uint8_t target_link_layer_address = 2;
 constexpr std::uint8_t source_link_layer_address = 1;
-constexpr std::size_t fixed_size = 24;  // type, code, checksum, reserved, target: RFC 4861 sections 4.3, 4.4
+constexpr std::size_t fixed_size = 24;  // type, code, checksum, flags, target: RFC 4861 sections 4.3, 4.4
+constexpr std::uint8_t router_flag = 0x80;
 
-template <typename Value>
-void set_option(const UniqueFd& socket, int level, int option, const Value& value) {
-  if (::setsockopt(socket.get(), level, option, &value, sizeof(value)) < 0)
-    throw Error("preparing a socket for neighbour discovery", errno);
-}
+// Within a frame.
+constexpr std::size_t ip_at = ETH_HLEN;
+constexpr std::size_t next_header_at = ip_at + 6;
+constexpr std::size_t hop_limit_at = ip_at + 7;
+constexpr std::size_t icmp_at = ip_at + 40;
 
-UniqueFd open_socket(const std::string& link) {
-  UniqueFd socket(::socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6));
+/// Sees neighbour advertisements before a bridge or a filter takes them elsewhere: those for whom all frames
+/// are (ETH_P_ALL) are asked first (__netif_receive_skb_core()).
+UniqueFd open_socket(const std::string& link, unsigned index) {
+  UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket.valid()) throw Error("opening a socket for neighbour discovery", errno);
-  if (::setsockopt(socket.get(), SOL_SOCKET, SO_BINDTODEVICE, link.data(),
-                   static_cast<socklen_t>(link.size())) < 0)
+  std::array<sock_filter, 8> code{
+      {BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, 0, 5),
+       BPF_STMT(BPF_LD | BPF_B | BPF_ABS, next_header_at),
+       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_ICMPV6, 0, 3), BPF_STMT(BPF_LD | BPF_B | BPF_ABS, icmp_at),
+       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ND_NEIGHBOR_ADVERT, 0, 1), BPF_STMT(BPF_RET | BPF_K, 2048),
+       BPF_STMT(BPF_RET | BPF_K, 0)}};
+  const sock_fprog program{.len = code.size(), .filter = code.data()};
+  if (::setsockopt(socket.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0)
+    throw Error("preparing a socket for neighbour discovery", errno);
+  sockaddr_ll at{};
+  at.sll_family = AF_PACKET;
+  at.sll_protocol = htons(ETH_P_ALL);
+  at.sll_ifindex = static_cast<int>(index);
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&at), sizeof(at)) < 0)
     throw Error(fmt::format("binding a socket to '{}'", link), errno);
-  icmp6_filter filter{};
-  ICMP6_FILTER_SETBLOCKALL(&filter);
-  ICMP6_FILTER_SETPASS(ND_NEIGHBOR_ADVERT, &filter);
-  set_option(socket, IPPROTO_ICMPV6, ICMP6_FILTER, filter);
-  set_option(socket, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, neighbor_hop_limit);
-  set_option(socket, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
   return socket;
 }
 
-/// ff02::1:ffXX:XXXX, RFC 4291 section 2.7.1.
-sockaddr_in6 group_of(const IpAddress& target, unsigned index) {
-  sockaddr_in6 group{};
-  group.sin6_family = AF_INET6;
-  group.sin6_scope_id = index;
-  std::array<std::uint8_t, 16> bytes{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};
-  std::ranges::copy(target.bytes().last(3), bytes.begin() + 13);
-  std::ranges::copy(bytes, std::begin(group.sin6_addr.s6_addr));
-  return group;
-}
-
+/// A whole frame, to the target's group ff02::1:ffXX:XXXX (RFC 4291 section 2.7.1, RFC 2464 section 7).
 Bytes solicitation(const IpAddress& target, const MacAddress& mac) {
-  Bytes message{ND_NEIGHBOR_SOLICIT, 0, 0, 0, 0, 0, 0, 0};
-  message.insert(message.end(), target.bytes().begin(), target.bytes().end());
-  message.insert(message.end(), {source_link_layer_address, 1});
-  message.insert(message.end(), mac.bytes.begin(), mac.bytes.end());
-  return message;
+  std::array<std::uint8_t, 16> group{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};
+  std::ranges::copy(target.bytes().last(3), group.begin() + 13);
+  constexpr std::uint16_t size = fixed_size + 8;
+  const IpAddress source = IpAddress::link_local_of(mac);
+  const auto message = [&](std::uint16_t checksum) {
+    ByteWriter writer;
+    writer.u8(ND_NEIGHBOR_SOLICIT);
+    writer.u8(0);
+    writer.u16(checksum);
+    writer.u32(0);
+    writer.append(target.bytes());
+    writer.u8(source_link_layer_address);
+    writer.u8(1);  // of 8 bytes
+    writer.append(mac.bytes);
+    return writer.take();
+  };
+  ByteWriter pseudo;  // RFC 8200 section 8.1
+  pseudo.append(source.bytes());
+  pseudo.append(group);
+  pseudo.u32(size);
+  pseudo.u32(IPPROTO_ICMPV6);
+  const std::uint32_t sum = checksum_add(checksum_add(0, pseudo.bytes()), message(0));
+
+  ByteWriter frame;
+  frame.append(std::array<std::uint8_t, 6>{0x33, 0x33, group[12], group[13], group[14], group[15]});
+  frame.append(mac.bytes);
+  frame.u16(ETHERTYPE_IPV6);
+  frame.u32(0x6000'0000);
+  frame.u16(size);
+  frame.u8(IPPROTO_ICMPV6);
+  frame.u8(neighbor_hop_limit);
+  frame.append(source.bytes());
+  frame.append(group);
+  frame.append(message(checksum_finish(sum)));
+  return frame.take();
 }
 
-/// The MAC address in an advertisement for the target.
+/// The MAC address in a router's advertisement for the target. Of one that says that it is no router a guest
+/// would make no use: "the Default Router List [...] the entry MUST be removed" (RFC 4861 section 7.2.5).
 std::optional<MacAddress> mac_in(ByteView message, const IpAddress& target) {
-  if (message.size() < fixed_size || !std::ranges::equal(message.subspan(8, 16), target.bytes()))
+  if (message.size() < fixed_size || !std::ranges::equal(message.subspan(8, 16), target.bytes()) ||
+      (message[4] & router_flag) == 0)
     return std::nullopt;
   ByteView options = message.subspan(fixed_size);
   while (options.size() >= 8 && options[1] != 0) {
@@ -86,40 +120,27 @@ std::optional<MacAddress> mac_in(ByteView message, const IpAddress& target) {
   return std::nullopt;
 }
 
-/// The next advertisement's bytes; empty when none is there, or one that was forwarded.
+/// The next advertisement; empty when none is there, or one that was sent from here or forwarded.
 ByteView receive(const UniqueFd& socket, std::array<std::uint8_t, 2048>& buffer) {
-  alignas(cmsghdr) std::array<std::uint8_t, CMSG_SPACE(sizeof(int))> control{};
-  iovec part{buffer.data(), buffer.size()};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control.data();
-  header.msg_controllen = control.size();
-  const ssize_t size = ::recvmsg(socket.get(), &header, 0);
-  if (size < 0) return {};
-  for (cmsghdr* data = CMSG_FIRSTHDR(&header); data != nullptr; data = CMSG_NXTHDR(&header, data)) {
-    if (data->cmsg_level != IPPROTO_IPV6 || data->cmsg_type != IPV6_HOPLIMIT) continue;
-    int value = 0;
-    std::memcpy(&value, CMSG_DATA(data), sizeof(value));
-    if (value == neighbor_hop_limit) return ByteView(buffer).first(static_cast<std::size_t>(size));
-  }
-  return {};
+  sockaddr_ll from{};
+  socklen_t length = sizeof(from);
+  const ssize_t size =
+      ::recvfrom(socket.get(), buffer.data(), buffer.size(), 0, reinterpret_cast<sockaddr*>(&from), &length);
+  if (size < static_cast<ssize_t>(icmp_at) || from.sll_pkttype == PACKET_OUTGOING) return {};
+  if (buffer[hop_limit_at] != neighbor_hop_limit) return {};
+  return ByteView(buffer).first(static_cast<std::size_t>(size)).subspan(icmp_at);
 }
 
 struct Asker {
   const UniqueFd& socket;
-  unsigned index;
   const MacAddress& mac;
 
   /// Who answers for the target.
   [[nodiscard]] std::optional<MacAddress> ask(const IpAddress& target) const {
-    const Bytes message = solicitation(target, mac);
-    const sockaddr_in6 group = group_of(target, index);
+    const Bytes frame = solicitation(target, mac);
     std::array<std::uint8_t, 2048> buffer{};
     for (int sent = 0; sent < solicitations; ++sent) {
-      if (::sendto(socket.get(), message.data(), message.size(), 0, reinterpret_cast<const sockaddr*>(&group),
-                   sizeof(group)) < 0)
-        return std::nullopt;  // the link is down or has no IPv6
+      if (::send(socket.get(), frame.data(), frame.size(), 0) < 0) return std::nullopt;  // the link is down
       const auto deadline = Clock::now() + between_solicitations;
       while (true) {
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
@@ -137,12 +158,8 @@ struct Asker {
 std::optional<IpAddress> find_link_local(NetnsWorker& worker, const std::string& link, const MacAddress& mac,
                                          const IpAddress& gateway) {
   UniqueFd socket;
-  unsigned index = 0;
-  worker.run([&] {
-    index = ::if_nametoindex(link.c_str());
-    socket = open_socket(link);
-  });
-  const Asker asker{socket, index, mac};
+  worker.run([&] { socket = open_socket(link, ::if_nametoindex(link.c_str())); });
+  const Asker asker{socket, mac};
   const std::optional<MacAddress> router = asker.ask(gateway);
   if (!router) return std::nullopt;
   for (const IpAddress& candidate : {IpAddress::link_local_of(*router),

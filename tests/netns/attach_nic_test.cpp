@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "tests/support/traffic_fixture.h"
 
 namespace podnic::test {
@@ -55,6 +57,13 @@ TEST_F(PodNic, WhereABridgesNicGoesDuringAttachNothingOfOursStays) {
   }
 }
 
+/// What only podnic or a person changes: the kernel goes on for a while by itself when a link has come up.
+std::string seen(const TestNetns& netns) {
+  return netns.must(
+      "ip -br addr | awk '{$2 = \"\"; print}'; ip rule; nft -s list ruleset; tc qdisc show dev eth0;"
+      "tc filter show dev eth0 ingress");
+}
+
 /// Whatever the two bindings, and whatever names they would take.
 TEST_P(PodNicOf, ASecondAttachmentOfOneNicIsAConflictAndNothingChanges) {
   for (const char* second : {"masquerade", "bridge", "tc"}) {
@@ -66,7 +75,7 @@ TEST_P(PodNicOf, ASecondAttachmentOfOneNicIsAConflictAndNothingChanges) {
         first.id = "first";
         first.guard = guard;
         attach(first, place_of(pod.pod));
-        const Snapshot attached = take_snapshot(pod.pod);
+        const std::string attached = seen(pod.pod);
         Request other = request(second);
         other.id = "second";
         other.tap.name = "vmtap1";
@@ -80,7 +89,7 @@ TEST_P(PodNicOf, ASecondAttachmentOfOneNicIsAConflictAndNothingChanges) {
           EXPECT_THAT(error.what(), HasSubstr("'eth0' has a guest already: attachment 'first'"));
           EXPECT_THAT(error.hint_text(), HasSubstr("podnic detach --id first"));
         }
-        EXPECT_EQ(difference(attached, take_snapshot(pod.pod)), "");
+        EXPECT_EQ(seen(pod.pod), attached);
         EXPECT_THAT(attach(first, place_of(pod.pod)).steps, IsEmpty()) << "its own is another matter";
         EXPECT_TRUE(detach({.id = "first"}, place_of(pod.pod)));
         EXPECT_FALSE(attach(other, place).steps.empty()) << "the NIC is free";
@@ -89,6 +98,67 @@ TEST_P(PodNicOf, ASecondAttachmentOfOneNicIsAConflictAndNothingChanges) {
     }
   }
 }
+
+// --- the pod's IPv6 gateway, known by a global address
+
+std::string link_local_of_gateway(const SpecPod& pod) {
+  return pod.peer.must("ip -6 -o addr show dev veth0 scope link | grep -oE 'fe80:[^/]*' | tr -d '\\n'");
+}
+
+class Gateway : public PodNic, public testing::WithParamInterface<const char*> {};
+
+/// The guest would take it from its list of routers as soon as it has asked it (RFC 4861 section 7.2.5).
+TEST_P(Gateway, WhoSaysThatItIsNoRouterIsNotAdvertised) {
+  const SpecPod pod;
+  pod.peer.must("echo 0 > /proc/sys/net/ipv6/conf/veth0/forwarding");
+  const Attachment made = attach(request(GetParam()), place_of(pod.pod));
+  EXPECT_EQ(made.record.request.service.router6, std::nullopt);
+  EXPECT_TRUE(std::ranges::any_of(made.notes, [](const std::string& note) {
+    return note.find(
+               "the link-local address of fd00:10:244:1::fe is not known, or it says that it is no router") !=
+           std::string::npos;
+  }));
+  // It becomes one.
+  pod.peer.must("echo 1 > /proc/sys/net/ipv6/conf/veth0/forwarding");
+  EXPECT_EQ(attach(request(GetParam()), place_of(pod.pod)).record, made.record) << "asked once";
+  const bindings::Record updated = update(request(GetParam()), place_of(pod.pod)).record;
+  EXPECT_EQ(updated.leases.router->address.to_string(), link_local_of_gateway(pod));
+  EXPECT_THAT(check({}, place_of(pod.pod)), IsEmpty());
+  EXPECT_TRUE(detach({}, place_of(pod.pod)));
+}
+
+TEST_P(Gateway, AnotherOneIsFoundAtTheNextUpdateAndOneThatIsSilentStays) {
+  const SpecPod pod;
+  const bindings::Record made = attach(request(GetParam()), place_of(pod.pod)).record;
+  EXPECT_EQ(made.leases.router->address.to_string(), link_local_of_gateway(pod));
+  EXPECT_EQ(update(request(GetParam()), place_of(pod.pod)).record, made);
+  pod.peer.must(
+      "ip link set veth0 down && ip link set veth0 address 02:77:00:00:00:77 up && "
+      "ip addr add fd00:10:244:1::fe/64 dev veth0 nodad");
+  ASSERT_TRUE(wait_until([&] { return link_local_of_gateway(pod) == "fe80::77:ff:fe00:77"; }));
+  // As the command does it: what is there already, and the flags over that.
+  const bindings::Record updated = update(made.request, place_of(pod.pod)).record;
+  EXPECT_EQ(updated.leases.router->address.to_string(), "fe80::77:ff:fe00:77");
+  EXPECT_EQ(updated.guest, made.guest);
+  pod.peer.must("ip addr delete fd00:10:244:1::fe/64 dev veth0");
+  EXPECT_EQ(update(request(GetParam()), place_of(pod.pod)).record, updated);
+  EXPECT_TRUE(detach({}, place_of(pod.pod)));
+}
+
+TEST_P(Gateway, TheOneThatWasNamedStaysWhileItAnswers) {
+  const SpecPod pod;
+  Request named = request(GetParam());
+  named.service.router6 = ip("fe80::abc");
+  const bindings::Record made = attach(named, place_of(pod.pod)).record;
+  EXPECT_EQ(made.leases.router->address, ip("fe80::abc"));
+  pod.peer.must("ip addr add fe80::abc/64 dev veth0 nodad");
+  EXPECT_EQ(update(made.request, place_of(pod.pod)).record, made);
+  named.service.router6 = ip("fe80::def");
+  EXPECT_EQ(update(named, place_of(pod.pod)).record.leases.router->address, ip("fe80::def"));
+  EXPECT_TRUE(detach({}, place_of(pod.pod)));
+}
+
+INSTANTIATE_TEST_SUITE_P(PodNic, Gateway, testing::Values("bridge", "tc"), binding_name);
 
 /// A macvlan's lower link asks who has a frame's MAC address, whatever is promiscuous above it.
 struct OnMacvlan : PodNic {

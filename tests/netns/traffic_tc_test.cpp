@@ -17,6 +17,7 @@ class TcTraffic : public testing::Test {
   void wire(const std::string& at_pod = "true", const std::string& at_peer = "true",
             Configured setup = Configured::by_hand, bool guard = true) {
     pod().must(fmt::format("ip link set eth0 address {}", pod_mac));
+    peer().must("ip neigh flush dev veth0");  // which has solicited a router from its former address
     pod().must(at_pod);
     peer().must(at_peer);
     record = attach({.binding = "tc", .guard = guard, .resolv_conf = "/nonexistent"}, place()).record;

@@ -295,7 +295,9 @@ Pod::Pod(const PodOptions& options) {
     at_pod += fmt::format("route add default via {} dev eth0\n", gateway6);
   }
   pod.must(no_dad);
-  peer.must(fmt::format("{} ip -b - <<'END'\n{}END", no_dad, at_peer));
+  // A gateway that did not say that it is a router would be none (RFC 4861 section 7.2.5).
+  peer.must(fmt::format("{} ip -b - <<'END'\n{}END\necho 1 > /proc/sys/net/ipv6/conf/veth0/forwarding",
+                        no_dad, at_peer));
   pod.must(fmt::format("ip -b - <<'END'\n{}END", at_pod));
 }
 

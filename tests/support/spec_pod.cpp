@@ -113,7 +113,9 @@ SpecPod::SpecPod(const PodSpec& wanted) : spec(wanted) {
   pod.must(no_dad);
   peer.must(fmt::format(
       "{}ip -b - <<'END'\nlink add veth0 mtu {} type veth peer name {} mtu {} address {} "
-      "netns {}\nlink set veth0 up\n{}END",
+      "netns {}\nlink set veth0 up\n{}END\n"
+      // A gateway that did not say that it is a router would be none (RFC 4861 section 7.2.5).
+      "echo 1 > /proc/sys/net/ipv6/conf/veth0/forwarding",
       no_dad, spec.mtu, spec.interface, spec.mtu, spec.mac.to_string(), pod.path(), addresses.peer));
   pod.must(fmt::format("ip -b - <<'END'\nlink set {} up\n{}END", spec.interface, addresses.pod));
   for (const std::string& command : spec.commands) pod.must(command);
