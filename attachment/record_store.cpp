@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "netsetup/types/interface_name.h"
+#include "netsetup/types/write_all.h"
 
 namespace podnic {
 namespace {
@@ -33,15 +34,6 @@ std::string temporary_of(const std::string& id) {
 std::string control_of(const std::string& id) {
   constexpr std::size_t longest = 64;
   return (id.size() <= longest ? id : hashed_interface_name("", id)) + ".control";
-}
-
-void write_all(int fd, std::string_view text, const std::string& what) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw Error("writing " + what, errno);
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
 }
 
 std::string read_all(int fd, const std::string& what) {

@@ -13,6 +13,7 @@
 #include "launcher/control_protocol.h"
 #include "launcher/descriptors.h"
 #include "netsetup/types/error.h"
+#include "netsetup/types/write_all.h"
 
 namespace podnic::launcher {
 namespace {

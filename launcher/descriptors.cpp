@@ -43,15 +43,6 @@ void inherit_only(std::span<const int> inherited) {
   }
 }
 
-void write_all(int fd, std::string_view text, const std::string& what) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw Error("writing " + what, errno);
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-}
-
 std::string read_from_start(int fd, const std::string& what) {
   std::string text;
   std::array<char, 4096> chunk{};

@@ -5,7 +5,6 @@
 
 #include <span>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "netsetup/types/unique_fd.h"
@@ -20,9 +19,6 @@ void close_all_but(std::span<const int> kept);
 
 /// Lets a program inherit standard input, output and error and `inherited`, and nothing else.
 void inherit_only(std::span<const int> inherited);
-
-/// Writes all of `text`. `what` is for the Error: "leases to a memory file".
-void write_all(int fd, std::string_view text, const std::string& what);
 
 /// All of a file, wherever its offset is.
 std::string read_from_start(int fd, const std::string& what);

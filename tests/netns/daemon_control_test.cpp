@@ -16,6 +16,7 @@
 #include "launcher/control_server.h"
 #include "launcher/control_socket.h"
 #include "launcher/descriptors.h"
+#include "netsetup/types/write_all.h"
 #include "tests/support/daemon.h"
 #include "tests/support/dhcp_packets.h"
 #include "tests/support/netns_fixture.h"
@@ -262,7 +263,7 @@ std::string answer_to_user(uid_t uid, const std::string& path) {
     } catch (const Error& error) {
       text = error.what();
     }
-    launcher::write_all(write_end.get(), text, "the result");
+    write_all(write_end.get(), text, "the result");
     ::_exit(0);
   }
   write_end.reset();

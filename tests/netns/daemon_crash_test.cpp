@@ -9,7 +9,7 @@
 
 #include "attachment/record_store.h"
 #include "launcher/control_socket.h"
-#include "launcher/descriptors.h"
+#include "netsetup/types/write_all.h"
 #include "tests/support/daemon.h"
 #include "tests/support/dhcp_packets.h"
 
@@ -51,7 +51,7 @@ std::vector<std::string> ids_at(const DaemonProcess& daemon) {
 
 UniqueFd file_with(const std::string& text) {
   UniqueFd file(::memfd_create("leases", MFD_CLOEXEC));
-  launcher::write_all(file.get(), text, "a file");
+  write_all(file.get(), text, "a file");
   return file;
 }
 
