@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -6,6 +7,7 @@
 #include "attachment/attachment.h"
 #include "attachment/guest_dns.h"
 #include "attachment/site.h"
+#include "dhcp/sandbox.h"
 
 namespace podnic {
 namespace {
@@ -100,6 +102,25 @@ struct Draft {
   std::vector<std::string> notes;
 };
 
+/// Where the request does not say it: the helper runs as who attaches, and waits beside the record if its
+/// user may make a socket there. Root's helper runs as nobody.
+void complete_helper(const std::optional<Record>& former, const std::string& id, const RecordStore& store,
+                     Request& request) {
+  bindings::HelperRequest& helper = request.helper;
+  if (!bindings::find_binding(request.binding).needs_helper) return;
+  const bindings::HelperRequest known = former ? former->request.helper : bindings::HelperRequest{};
+  const bool is_root = ::geteuid() == 0;
+  if (!helper.uid) {
+    helper.uid = known.uid.value_or(is_root ? dhcp::nobody.uid : ::geteuid());
+    helper.gid = known.gid.value_or(is_root ? dhcp::nobody.gid : ::getegid());
+  }
+  if (!helper.socket.empty()) return;
+  helper.socket = known.socket;
+  const std::string beside = RecordStore::helper_socket(store.path(), id);
+  if (helper.socket.empty() && !is_root && *helper.uid == ::geteuid() && bindings::is_socket_path(beside))
+    helper.socket = beside;
+}
+
 enum class Purpose : std::uint8_t { attach, update, activate };
 
 /// A guest that may be running is neither silenced nor let loose by who attaches again.
@@ -138,6 +159,7 @@ Draft make_draft(Purpose purpose, Request request, Site& site, const RecordStore
                 ErrorKind::conflict)
         .hint("Detach it first: a binding is not changed under a guest.");
   }
+  complete_helper(draft.former, id, store, request);
   if (!draft.former || draft.former->phase != Phase::attached)
     expect_free_nic(request.interface, id, site, store);
   Design design = site.design(request, id, dns.dns, draft.former,
@@ -159,7 +181,8 @@ Draft make_draft(Purpose purpose, Request request, Site& site, const RecordStore
                   .network = std::move(design.network),
                   .bridge = std::move(design.bridge),
                   .guest = std::move(design.guest),
-                  .leases = std::move(design.leases)};
+                  .leases = std::move(design.leases),
+                  .helper = std::move(design.helper)};
   draft.record.request.id = id;
   const model::Ownership ownership = draft.former
                                          ? ownership_of(*draft.former)
@@ -199,6 +222,7 @@ void must_stay(const Record& former, const Record& next) {
         .hint("Detach it and attach it anew.");
   };
   same("the binding", next.request.binding == former.request.binding);
+  same("the helper's command line", next.helper == former.helper);
   same("the topology", next.bridge == former.bridge);
   same("the tap", next.request.tap == former.request.tap && next.guest.tap == former.guest.tap);
   same("the MAC address", next.guest.mac == former.guest.mac);

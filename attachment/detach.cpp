@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <filesystem>
+#include <set>
 #include <string_view>
 
 #include "attachment/attachment.h"
@@ -94,7 +95,10 @@ void add_tagged(const std::string& tag, const std::optional<Record>& record, Sit
     links.push_back(name);
   }
   add_routing_tables(observed, links, before);
-  for (const std::string& name : site.kernel.tables_of(tag)) before.tables.try_emplace(name, std::nullopt);
+  // With a helper there is none, and who attached may lack CAP_NET_ADMIN, which it takes to look for them.
+  if (!record || !record->helper) {
+    for (const std::string& name : site.kernel.tables_of(tag)) before.tables.try_emplace(name, std::nullopt);
+  }
   // Without a record nothing says whose the qdisc is: it stays.
   for (const std::string& link : site.kernel.links_with_filters_of(tag))
     before.ingress.try_emplace(link, model::tc::Ingress{});
@@ -134,9 +138,15 @@ void hand_over_sysctls(const Record& leaving, const NetState& observed, const Si
     const std::string link = model::link_of_sysctl(key);
     return link == leaving.request.interface || leaving.desired.links.contains(link);
   };
-  for (const auto& [name, link] : observed.links) {
-    const std::string id = link ? bindings::id_of_tag(link->alias) : std::string();
-    if (id.empty() || id == leaving.id) continue;
+  std::set<std::string> others = tagged_others(observed, leaving.id);
+  // Those with a helper have no link: only their records, of which there may be thousands, tell of them.
+  if (std::ranges::any_of(leaving.before.sysctls, [&](const auto& one) { return !is_own(one.first); })) {
+    for (const std::string& id : store.ids()) {
+      const auto record = load_neighbour(store, id, site.identity);
+      if (record && record->helper && id != leaving.id) others.insert(id);
+    }
+  }
+  for (const std::string& id : others) {
     std::optional<Record> other = load_neighbour(store, id, site.identity);
     if (!other) {
       // Nobody knows any more what it needs: its guest keeps what is there.

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -26,7 +27,7 @@ void expect_home(const kernel::Netns& netns, const NetnsIdentity& found, const R
 
 std::map<std::string, kernel::Count> refused_by_guard(const Record& record, Site& site) {
   std::map<std::string, kernel::Count> refused;
-  if (!record.request.guard) return refused;
+  if (!record.request.guard || record.helper) return refused;
   for (const auto& [key, table] : record.desired.tables) {
     if (model::nft::table_name_of(key).of != model::nft::TableFamily::netdev) continue;
     for (const auto& [chain, count] : site.kernel.counts_of(key)) {
@@ -89,17 +90,23 @@ std::vector<model::Drift> check(const Target& target, const Place& place) {
     drifts.push_back({fmt::format("attachment '{}'", record.id),
                       std::string(name_of(bindings::Phase::attached)), std::string(name_of(record.phase))});
   }
-  model::NetState desired;
+  bindings::Design design;
   try {
-    desired = site.design(record.request, record.id, record.guest.dns, record).desired;
+    design = site.design(record.request, record.id, record.guest.dns, record);
   } catch (const Error& error) {
     // The pod's own network is not what the attachment was made for.
     drifts.push_back(
         {fmt::format("pod NIC '{}'", record.request.interface), "as it was at attach", error.what()});
     return drifts;
   }
-  const model::NetState observed = site.observe(desired);
-  const std::vector<model::Drift> found = model::drifts(observed, desired, ownership_of(record));
+  // It was started with the pod's network as it was then.
+  if (record.helper && design.helper && record.helper != design.helper) {
+    drifts.push_back({"command line of the guest's helper",
+                      fmt::format("{}", fmt::join(command_of(*record.helper), " ")),
+                      fmt::format("{}", fmt::join(command_of(*design.helper), " "))});
+  }
+  const model::NetState observed = site.observe(design.desired);
+  const std::vector<model::Drift> found = model::drifts(observed, design.desired, ownership_of(record));
   drifts.insert(drifts.end(), found.begin(), found.end());
   add_address_drifts(record, observed, drifts);
   return drifts;
@@ -142,6 +149,12 @@ std::vector<Status> show(const Place& place, bool everywhere) {
 }
 
 dhcp::Sockets open_service(const Record& record, const Place& place) {
+  if (record.helper) {
+    throw Error(fmt::format("attachment '{}' has no address service: {} answers its guest", record.id,
+                            record.helper->command.front()),
+                0, ErrorKind::bad_request)
+        .hint("Start that, as its record says: 'podnic show'.");
+  }
   const kernel::Netns netns = open_home(record, place);
   kernel::NetnsWorker inside(netns);
   expect_home(netns, netns.identity(inside), record);

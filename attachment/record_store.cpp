@@ -31,9 +31,18 @@ std::string temporary_of(const std::string& id) {
 }
 
 /// The address of a socket has room for 107 bytes, an id may have 128.
-std::string control_of(const std::string& id) {
+std::string socket_of(const std::string& id, std::string_view ending) {
   constexpr std::size_t longest = 64;
-  return (id.size() <= longest ? id : hashed_interface_name("", id)) + ".control";
+  std::string name = id.size() <= longest ? id : hashed_interface_name("", id);
+  return name.append(ending);
+}
+
+std::string control_of(const std::string& id) {
+  return socket_of(id, ".control");
+}
+
+std::string helper_of(const std::string& id) {
+  return socket_of(id, ".helper");
 }
 
 std::string read_all(int fd, const std::string& what) {
@@ -116,7 +125,7 @@ void RecordStore::save(const bindings::Record& record) const {
 
 bool RecordStore::remove(const std::string& id) const {
   if (!folder_.valid()) return false;
-  for (const std::string& other : {temporary_of(id), control_of(id)})
+  for (const std::string& other : {temporary_of(id), control_of(id), helper_of(id)})
     ::unlinkat(folder_.get(), other.c_str(), 0);
   if (::unlinkat(folder_.get(), file_of(id).c_str(), 0) == 0) return true;
   if (errno == ENOENT) return false;
@@ -125,6 +134,10 @@ bool RecordStore::remove(const std::string& id) const {
 
 std::string RecordStore::control_socket(const std::string& state_dir, const std::string& id) {
   return fmt::format("{}/{}", state_dir, control_of(id));
+}
+
+std::string RecordStore::helper_socket(const std::string& state_dir, const std::string& id) {
+  return fmt::format("{}/{}", state_dir, helper_of(id));
 }
 
 std::vector<std::string> RecordStore::ids() const {

@@ -29,6 +29,8 @@ class RecordStore {
   bool remove(const std::string& id) const;
   /// Where the attachment's own service listens, if it has one; goes with the record.
   static std::string control_socket(const std::string& state_dir, const std::string& id);
+  /// Where the attachment's helper waits for its VM, if nothing else is said; goes with the record.
+  static std::string helper_socket(const std::string& state_dir, const std::string& id);
   [[nodiscard]] std::vector<std::string> ids() const;  ///< sorted
   [[nodiscard]] const std::string& path() const { return path_; }
 

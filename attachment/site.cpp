@@ -56,6 +56,10 @@ bindings::Design Site::design(const bindings::Request& request, const std::strin
     throw Error(fmt::format("binding {} cannot keep a guest quiet", binding.name), 0, ErrorKind::bad_request)
         .hint("Attach it when its guest may speak, or use masquerade, bridge or tc.");
   }
+  if (request.helper != bindings::HelperRequest{} && !binding.needs_helper) {
+    throw Error(fmt::format("binding {} has no helper", binding.name), 0, ErrorKind::bad_request)
+        .hint("Leave out what is said of it: podnic itself is all that is needed.");
+  }
   bindings::Input input{
       .request = request,
       .tag = bindings::tag_of(id),
@@ -192,17 +196,25 @@ std::optional<bindings::Record> load_neighbour(const RecordStore& store, const s
   return record && record->netns == netns ? std::move(record) : std::nullopt;
 }
 
+std::set<std::string> tagged_others(const model::NetState& observed, const std::string& id) {
+  std::set<std::string> ids;
+  for (const auto& [name, link] : observed.links) {
+    if (link) ids.insert(bindings::id_of_tag(link->alias));
+  }
+  ids.erase(std::string());
+  ids.erase(id);
+  return ids;
+}
+
 std::string find_holder(Site& site, const RecordStore& store, const std::string& interface,
                         const std::string& id) {
-  std::set<std::string> others;
-  for (const auto& [name, link] : site.kernel.observe({}).links) {
-    if (link) others.insert(bindings::id_of_tag(link->alias));
-  }
-  others.erase(std::string());
-  others.erase(id);
   const auto is_of_nic = [&](const std::string& table) {
     return model::nft::table_name_of(table).name == bindings::table_name(interface);
   };
+  std::set<std::string> others = tagged_others(site.kernel.observe({}), id);
+  // One without a link of its own, under the id that it has unless it was given another.
+  const std::string usual = id_of({.interface = interface}, site.identity);
+  if (usual != id && load_neighbour(store, usual, site.identity)) others.insert(usual);
   for (const std::string& other : others) {
     if (const auto record = load_neighbour(store, other, site.identity)) {
       if (record->request.interface == interface) return other;

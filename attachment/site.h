@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,9 @@ std::optional<bindings::Record> load_if_readable(const RecordStore& store, const
 /// The record of another attachment whose link is in this namespace; nullopt when it says nothing of use.
 std::optional<bindings::Record> load_neighbour(const RecordStore& store, const std::string& id,
                                                const NetnsIdentity& netns);
+
+/// The ids of the namespace's other attachments, by the tags of their links.
+std::set<std::string> tagged_others(const model::NetState& observed, const std::string& id);
 
 /// The id of another attachment that has this pod NIC, by its record or by what it has made; empty: none.
 std::string find_holder(Site& site, const RecordStore& store, const std::string& interface,

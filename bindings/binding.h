@@ -23,7 +23,7 @@ namespace podnic::bindings {
 
 /// The virtual NIC that the VM must be started with, and what the guest will know about its network.
 struct GuestNic {
-  std::string tap;      ///< name in the pod's namespace
+  std::string tap;      ///< name in the pod's namespace; empty where a helper carries the frames
   unsigned queues = 1;  ///< > 1: the tap is multi-queue and each queue is opened by itself
   MacAddress mac;
   std::uint32_t mtu = 0;            ///< bytes
@@ -34,6 +34,20 @@ struct GuestNic {
   std::vector<dhcp::GuestRoute> routes;
   friend bool operator==(const GuestNic&, const GuestNic&) = default;
 };
+
+/// A program that carries the guest's frames between the VM and sockets of its own, and answers the guest.
+/// Somebody must start it and look after it: `podnic run` does.
+struct Helper {
+  /// Program and arguments, but for where the VM's frames come from: `--socket PATH`, or `--fd N` with one end
+  /// of a socket pair.
+  std::vector<std::string> command;
+  std::string socket;             ///< a path, empty where the request names none
+  std::uint64_t descriptors = 0;  ///< that it opens at its start
+  friend bool operator==(const Helper&, const Helper&) = default;
+};
+
+/// The whole command, with its socket where it has one.
+std::vector<std::string> command_of(const Helper& helper);
 
 struct Input {
   Request request;
@@ -59,6 +73,7 @@ struct Design {
   GuestNic guest;
   dhcp::Leases leases;
   std::optional<Forwarding> forwarding;  ///< where the guest is behind NAT
+  std::optional<Helper> helper;          ///< where it has the place of a tap
   std::string bridge;                    ///< its name, empty where there is none
   Presence presence;
   std::vector<std::string> notes;  ///< for people: what was chosen or clamped, a sentence each
@@ -84,6 +99,8 @@ struct Binding {
   Design (*design)(const Input& input);
   /// A link of another kind takes the pod NIC's name while its guest has its address.
   bool needs_placeholder = false;
+  /// A program carries the guest's frames and answers it: there is no tap, and no address service of podnic's.
+  bool needs_helper = false;
   /// The guest has the pod's own address: where the pod's IPv6 gateway is known by a global address, its
   /// link-local one is looked for (ServiceRequest::router6).
   bool needs_router = false;

@@ -71,6 +71,12 @@ Json to_json(const GuestNic& guest) {
           {"routes", to_json(guest.routes)}};
 }
 
+Json to_json(const Helper& helper) {
+  return {{"command", command_of(helper)},
+          {"socket", helper.socket.empty() ? Json(nullptr) : Json(helper.socket)},
+          {"descriptors", helper.descriptors}};
+}
+
 namespace {
 
 template <typename T, typename Text>
@@ -126,6 +132,9 @@ Json to_json_without_ports(const Request& request) {
             {"topology", request.topology == Topology::bridge ? "bridge" : "tap"},
             {"tap", std::move(tap)},
             {"resolvConf", request.resolv_conf}};
+  if (request.helper.uid) json["helper"]["uid"] = *request.helper.uid;
+  if (request.helper.gid) json["helper"]["gid"] = *request.helper.gid;
+  if (!request.helper.socket.empty()) json["helper"]["socket"] = request.helper.socket;
   if (!request.id.empty()) json["id"] = request.id;
   if (request.mac) json["mac"] = request.mac->to_string();
   if (request.mtu) json["mtu"] = *request.mtu;

@@ -19,6 +19,8 @@ Json to_json_without_ports(const Request& request);
 Json to_json(const CniOwner& owner);
 Json to_json(const Bandwidth& bandwidth);
 Json to_json(const GuestNic& guest);
+/// As a result shows it; the record has its own form.
+Json to_json(const Helper& helper);
 Json to_json(const dhcp::Leases& leases);
 Json to_json(const std::vector<IpPrefix>& prefixes);
 Json to_json(const dhcp::Dns& dns);

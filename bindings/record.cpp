@@ -52,6 +52,15 @@ std::vector<PortForward> split_ports(const ObjectReader& reader, std::string_vie
   return ports;
 }
 
+Helper read_helper(ObjectReader reader) {
+  Helper helper{.command = reader.texts("command"),
+                .socket = reader.text("socket").value_or(""),
+                .descriptors = required(reader, "descriptors", reader.number("descriptors", any_number))};
+  if (helper.command.empty()) reader.refuse("command", "is missing");
+  reader.finish();
+  return helper;
+}
+
 Parsed<Phase> parse_phase(std::string_view text) {
   for (const Phase phase : {Phase::attaching, Phase::attached, Phase::detaching}) {
     if (text == name_of(phase)) return phase;
@@ -91,6 +100,10 @@ std::string record_to_json(const Record& record) {
             {"guest", to_json(record.guest)},
             {"leases", to_json(record.leases)}};
   if (!record.network.links.empty()) json["network"] = to_json(record.network);
+  if (const auto& helper = record.helper) {
+    json["helper"] = {{"command", helper->command}, {"descriptors", helper->descriptors}};
+    if (!helper->socket.empty()) json["helper"]["socket"] = helper->socket;
+  }
   if (record.request.cni) json["cni"] = to_json(*record.request.cni);
   return json.dump(1) + "\n";
 }
@@ -124,6 +137,7 @@ Record record_from_json(std::string_view text) {
   record.guest.queues = required(tap, "queues", read_u32(tap, "queues"));
   read_guest(required(reader, "guest", reader.object("guest")), record.guest);
   record.leases = read_leases(required(reader, "leases", reader.object("leases")));
+  if (auto helper = reader.object("helper")) record.helper = read_helper(*std::move(helper));
   reader.finish();
   return record;
 }

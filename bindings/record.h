@@ -28,6 +28,7 @@ struct Record {
   std::string bridge;
   GuestNic guest;
   dhcp::Leases leases;
+  std::optional<Helper> helper;
   friend bool operator==(const Record&, const Record&) = default;
 };
 

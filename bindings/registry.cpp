@@ -7,6 +7,7 @@
 #include "bindings/binding.h"
 #include "bindings/bridge/bridge.h"
 #include "bindings/masquerade/masquerade.h"
+#include "bindings/passt/passt.h"
 #include "bindings/tc/tc.h"
 
 namespace podnic::bindings {
@@ -14,7 +15,7 @@ namespace {
 
 constexpr std::string_view tag_prefix = "podnic:";
 
-const std::array<Binding, 3> bindings{{
+const std::array<Binding, 4> bindings{{
     {.name = "masquerade",
      .observes = masquerade::observes,
      .design = masquerade::design,
@@ -30,6 +31,10 @@ const std::array<Binding, 3> bindings{{
      .design = tc::design,
      .needs_router = true,
      .can_be_quiet = true},
+    {.name = "passt",
+     .observes = passt::observes,
+     .design = passt::design,
+     .needs_helper = true},
 }};
 
 }  // namespace
@@ -47,6 +52,16 @@ std::vector<std::string_view> binding_names() {
   std::vector<std::string_view> names;
   for (const Binding& binding : bindings) names.push_back(binding.name);
   return names;
+}
+
+std::vector<std::string> command_of(const Helper& helper) {
+  std::vector<std::string> command = helper.command;
+  if (!helper.socket.empty()) {
+    // One VM is all that there will be: the helper ends when that has gone.
+    for (const char* word : {"--one-off", "--socket"}) command.emplace_back(word);
+    command.push_back(helper.socket);
+  }
+  return command;
 }
 
 std::string tag_of(std::string_view id) {

@@ -31,6 +31,18 @@ void check_cidr(const IpPrefix& cidr, Family family, std::string_view field) {
   }
 }
 
+// sun_path of unix(7) has room for 107 bytes and a zero.
+constexpr std::size_t longest_path = 107;
+
+void validate_helper(const HelperRequest& helper) {
+  if (helper.uid.has_value() != helper.gid.has_value())
+    refuse("the helper has a user without a group, or a group without a user", "Give UID:GID.");
+  if (!helper.socket.empty() && !is_socket_path(helper.socket)) {
+    refuse(fmt::format("'{}' cannot be the helper's socket", helper.socket),
+           fmt::format("It is an absolute path of at most {} bytes.", longest_path));
+  }
+}
+
 void validate_guard(const Request& request) {
   if (!request.guard && !request.allowed.empty()) {
     refuse("addresses are allowed to a guest that no guard watches", "Leave out one of the two.");
@@ -61,6 +73,11 @@ Parsed<std::string> check_id(std::string_view id) {
   return std::string(id);
 }
 
+bool is_socket_path(std::string_view path) {
+  return path.starts_with('/') && path.size() <= longest_path &&
+         std::ranges::none_of(path, [](char c) { return (c >= 0 && c < ' ') || c == 0x7f; });
+}
+
 Parsed<Forwards> forwards_of(const Request& request) {
   std::vector<PortForward> except = request.except_ports;
   except.insert(except.end(), request.reserved_ports.begin(), request.reserved_ports.end());
@@ -79,6 +96,7 @@ void validate(const Request& request) {
     refuse(fmt::format("{} tap queues are not possible: 1 to {} are", request.tap.queues, max_queues));
   }
   if (request.tap.gid && !request.tap.uid) refuse("the tap has a group but no user", "Give USER:GROUP.");
+  validate_helper(request.helper);
   if (request.mac && (request.mac->is_multicast() || request.mac->is_zero())) {
     refuse(fmt::format("MAC address {} cannot be a station's own", request.mac->to_string()),
            "The lowest bit of the first byte must be 0, and not all bytes may be 0.");

@@ -42,12 +42,21 @@ struct CniOwner {
   friend bool operator==(const CniOwner&, const CniOwner&) = default;
 };
 
+/// The program that carries the guest's frames, of a binding that has one instead of a tap.
+struct HelperRequest {
+  std::optional<std::uint32_t> uid;  ///< whom it runs as; absent: who attaches, and nobody for root
+  std::optional<std::uint32_t> gid;  ///< there is none without the other
+  std::string socket;  ///< path at which it waits for the VM; empty: the VM's end of a socket pair is its own
+  friend bool operator==(const HelperRequest&, const HelperRequest&) = default;
+};
+
 struct Request {
   std::string binding = "masquerade";
   std::string interface = "eth0";  ///< the pod NIC
   std::string id;                  ///< empty: derived from the namespace's inode and the interface
   Topology topology = Topology::tap;
   TapRequest tap;
+  HelperRequest helper;
   std::optional<MacAddress> mac;        ///< of the guest; absent: the pod NIC's
   std::optional<std::uint32_t> mtu;     ///< bytes; absent: the pod NIC's
   bool guard = true;                    ///< the guest says at its tap only what is its own to say
@@ -85,6 +94,9 @@ inline constexpr std::uint32_t last_routing_table = 7032;
 /// Letters, digits, '.', '_' and '-', at most 128 bytes, not starting with '.' or '-': it becomes a file name
 /// and a tag.
 Parsed<std::string> check_id(std::string_view id);
+
+/// An absolute path that a Unix socket can have.
+bool is_socket_path(std::string_view path);
 
 /// Which ports go to the guest: `ports`, but for exceptions, reserved ports and those of the mesh's proxy.
 Parsed<Forwards> forwards_of(const Request& request);

@@ -22,8 +22,16 @@ Parsed<LinkState> parse_link_state(std::string_view text) {
   return std::unexpected(ParseError{"must be up or down"});
 }
 
+constexpr std::uint64_t max_id = 0xfffffffe;  // (uid_t)-1 means "nobody" to TUNSETOWNER and to setuid()
+
+void read_helper(ObjectReader helper, HelperRequest& request) {
+  if (const auto uid = helper.number("uid", max_id)) request.uid = static_cast<std::uint32_t>(*uid);
+  if (const auto gid = helper.number("gid", max_id)) request.gid = static_cast<std::uint32_t>(*gid);
+  take(request.socket, helper.text("socket"));
+  helper.finish();
+}
+
 void read_tap(ObjectReader tap, TapRequest& request) {
-  constexpr std::uint64_t max_id = 0xfffffffe;  // (uid_t)-1 means "nobody" to TUNSETOWNER
   take(request.name, tap.text("name"));
   if (const auto uid = tap.number("uid", max_id)) request.uid = static_cast<std::uint32_t>(*uid);
   if (const auto gid = tap.number("gid", max_id)) request.gid = static_cast<std::uint32_t>(*gid);
@@ -94,6 +102,7 @@ Request read_request(ObjectReader& reader, Request base) {
   take(base.id, reader.text("id"));
   take(base.topology, reader.parsed("topology", parse_topology));
   if (auto tap = reader.object("tap")) read_tap(*std::move(tap), base.tap);
+  if (auto helper = reader.object("helper")) read_helper(*std::move(helper), base.helper);
   if (const auto mac = reader.parsed("mac", MacAddress::parse)) base.mac = mac;
   if (const auto mtu = reader.number("mtu", 65535)) base.mtu = static_cast<std::uint32_t>(*mtu);
   if (const auto cidr = reader.parsed("guestCidr4", IpPrefix::parse)) base.guest_cidr4 = cidr;

@@ -100,6 +100,10 @@ po::options_description request_flags() {
       ("tap", po::value<std::string>(), "name of the tap (default tap-INTERFACE)")                          //
       ("tap-owner", po::value<std::string>(), "UID[:GID] that may open the tap without capabilities")       //
       ("queues", po::value<unsigned>(), "queues of the tap (default 1)")                                    //
+      ("helper-user", po::value<std::string>(),
+       "passt: UID:GID that it runs as (default: who attaches; nobody for root)")  //
+      ("helper-socket", po::value<std::string>(),
+       "passt: path at which it waits for a VM that is not started by 'podnic run'")  //
       ("mac", po::value<std::string>(), "MAC address of the guest (default: the pod NIC's)")                //
       ("mtu", po::value<std::uint32_t>(), "MTU of the guest in bytes (default: the pod NIC's)")             //
       ("guest-cidr4", po::value<std::string>(), "IPv4 network of gateway and guest (default 10.0.2.0/24)")  //
@@ -287,6 +291,13 @@ void read_request(const Flags& flags, bindings::Request& request) {
     }
   }
   flags.take<unsigned>("queues", request.tap.queues);
+  if (const auto user = flags.get<std::string>("helper-user")) {
+    const std::size_t colon = std::min(user->find(':'), user->size());
+    request.helper.uid = parse_user_id(std::string_view(*user).substr(0, colon), "helper-user");
+    request.helper.gid =
+        parse_user_id(std::string_view(*user).substr(std::min(colon + 1, user->size())), "helper-user");
+  }
+  flags.take<std::string>("helper-socket", request.helper.socket);
   if (const auto mac = flags.get<std::string>("mac"))
     request.mac = understand(MacAddress::parse(*mac), "mac");
   if (const auto mtu = flags.get<std::uint32_t>("mtu")) request.mtu = mtu;

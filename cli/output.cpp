@@ -26,14 +26,15 @@ Json result_json(const Record& record) {
             {"binding", record.request.binding},
             {"netns", record.netns_path},
             {"interface", record.request.interface},
-            {"tap",
-             {{"name", record.guest.tap},
-              {"queues", record.guest.queues},
-              {"uid", id(tap.uid)},
-              {"gid", id(tap.gid)}}},
+            {"tap", record.helper ? Json(nullptr)
+                                  : Json{{"name", record.guest.tap},
+                                         {"queues", record.guest.queues},
+                                         {"uid", id(tap.uid)},
+                                         {"gid", id(tap.gid)}}},
             {"bridge", record.bridge.empty() ? Json(nullptr) : Json{{"name", record.bridge}}},
             {"quiet", record.request.quiet},
             {"guest", bindings::to_json(record.guest)}};
+  if (record.helper) json["helper"] = bindings::to_json(*record.helper);
   if (record.request.link_state == bindings::LinkState::down) json["linkState"] = "down";
   const bindings::Bandwidth& bandwidth = record.request.bandwidth;
   if (bandwidth != bindings::Bandwidth{}) json["bandwidth"] = bindings::to_json(bandwidth);
@@ -69,14 +70,27 @@ std::string join_gateways(const bindings::GuestNic& guest) {
   return text;
 }
 
-std::string record_text(const Record& record) {
+/// "tap-eth0 (2 queues) on bridge br-eth0".
+std::string tap_text(const Record& record) {
   std::string tap = fmt::format("{} ({} queue{})", record.guest.tap, record.guest.queues,
                                 record.guest.queues == 1 ? "" : "s");
   if (!record.bridge.empty()) tap += fmt::format(" on bridge {}", record.bridge);
+  return fmt::format("  tap        {}\n", tap);
+}
+
+/// The command as a shell would understand it.
+std::string helper_text(const bindings::Helper& helper) {
+  std::string text = "  helper    ";
+  for (const std::string& word : command_of(helper)) text.append(" ").append(model::quoted(word));
+  return text + "\n";
+}
+
+std::string record_text(const Record& record) {
   std::string text = fmt::format(
-      "attachment {}\n  pod NIC    {} ({})\n  namespace  {}\n  tap        {}\n  guest      {} mac {} mtu {}\n"
+      "attachment {}\n  pod NIC    {} ({})\n  namespace  {}\n{}  guest      {} mac {} mtu {}\n"
       "  gateway    {}\n",
-      record.id, record.request.interface, record.request.binding, record.netns_path, tap,
+      record.id, record.request.interface, record.request.binding, record.netns_path,
+      record.helper ? helper_text(*record.helper) : tap_text(record),
       join_prefixes(record.guest.addresses), record.guest.mac.to_string(), record.guest.mtu,
       join_gateways(record.guest));
   if (record.request.link_state == bindings::LinkState::down) text += "  link       down\n";

@@ -193,7 +193,12 @@ void read_all(ObjectReader& reader, Invocation& invocation) {
     require_ips(runtime.ips.empty() ? args.ips : runtime.ips, *previous);
   }
   apply(runtime, args, environment.args, request);
-  static_cast<void>(bindings::find_binding(request.binding));
+  if (bindings::find_binding(request.binding).needs_helper) {
+    throw Error(fmt::format("binding {} is not for a chain of plugins: nobody would start its helper",
+                            request.binding),
+                0, ErrorKind::bad_request)
+        .hint("Let the VM's launcher attach: 'podnic run', or 'podnic attach' and the command that it prints.");
+  }
   if (environment.command == Command::status) return bindings::validate(request);
   request.id = attachment_id(environment.container, environment.interface);
   request.cni = {.network = invocation.network,

@@ -13,4 +13,7 @@ namespace podnic::launcher {
 /// tap's queues in the QEMU process; more than one makes the device multi-queue.
 std::vector<std::string> qemu_arguments(const bindings::GuestNic& guest, std::span<const int> queue_fds);
 
+/// The same where a helper carries the frames, of which `helper_fd` is the VM's end.
+std::vector<std::string> qemu_helper_arguments(const bindings::GuestNic& guest, int helper_fd);
+
 }  // namespace podnic::launcher

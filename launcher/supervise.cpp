@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sys/prctl.h>
+#include <poll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -19,7 +19,8 @@
 #include <memory>
 
 #include "launcher/address_service.h"
-#include "launcher/descriptors.h"
+#include "launcher/child.h"
+#include "launcher/helper_process.h"
 #include "launcher/qemu.h"
 
 namespace podnic::launcher {
@@ -53,6 +54,7 @@ class Signals {
 
   void restore() const { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
+  [[nodiscard]] int fd() const { return fd_.get(); }
   [[nodiscard]] signalfd_siginfo next() const {
     signalfd_siginfo info{};
     while (::read(fd_.get(), &info, sizeof info) != static_cast<ssize_t>(sizeof info)) {
@@ -66,80 +68,28 @@ class Signals {
   sigset_t before_{};
 };
 
-/// The VM as a child process.
-class Vm {
- public:
-  Vm(const std::vector<std::string>& command, const std::vector<UniqueFd>& queues,
-     const bindings::GuestNic& guest, const Signals& signals) {
-    std::vector<int> inherited;
-    for (const UniqueFd& queue : queues) inherited.push_back(queue.get());
-    auto [error_read, error_write] = make_pipe();
-    const pid_t parent = ::getpid();
-    pid_ = ::fork();
-    if (pid_ < 0) throw Error(fmt::format("starting '{}'", command.front()), errno);
-    if (pid_ == 0) execute(command, inherited, guest, signals, error_write.get(), parent);
-    error_write.reset();
-    int error = 0;
-    if (::read(error_read.get(), &error, sizeof error) == static_cast<ssize_t>(sizeof error)) {
-      wait();
-      throw Error(fmt::format("starting '{}'", command.front()), error)
-          .hint("Is it installed, executable and in PATH?");
-    }
-  }
-  Vm(const Vm&) = delete;
-  Vm& operator=(const Vm&) = delete;
-  Vm(Vm&&) = delete;
-  Vm& operator=(Vm&&) = delete;
-  ~Vm() {
-    if (pid_ < 0) return;
-    ::kill(pid_, SIGTERM);
-    wait();
-  }
-
-  [[nodiscard]] pid_t pid() const { return pid_; }
-  void forward(int signal) const { ::kill(pid_, signal); }
-
-  /// Its exit status, as a shell gives it, when it has ended.
-  std::optional<int> reap() {
-    int status = 0;
-    if (::waitpid(pid_, &status, WNOHANG) != pid_) return std::nullopt;
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-
- private:
-  void wait() {
-    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-    }
-    pid_ = -1;
-  }
-
-  [[noreturn]] static void execute(const std::vector<std::string>& command, const std::vector<int>& inherited,
-                                   const bindings::GuestNic& guest, const Signals& signals, int error_fd,
-                                   pid_t parent) {
-    end_with_parent(parent, SIGTERM);
-    int error = 0;
-    try {
-      ::setenv("PODNIC_TAP_FDS", fmt::format("{}", fmt::join(inherited, ":")).c_str(), 1);
-      ::setenv("PODNIC_GUEST_MAC", guest.mac.to_string().c_str(), 1);
-      ::setenv("PODNIC_GUEST_MTU", std::to_string(guest.mtu).c_str(), 1);
-      inherit_only(inherited);
-      std::vector<std::string> words = command;
-      std::vector<char*> argv;
-      for (std::string& word : words) argv.push_back(word.data());
-      argv.push_back(nullptr);
-      signals.restore();
-      ::execvp(argv.front(), argv.data());
-      error = errno;
-    } catch (const Error& failure) {
-      error = failure.error_number();
-    }
-    [[maybe_unused]] const ssize_t written = ::write(error_fd, &error, sizeof error);
-    ::_exit(127);
-  }
-
-  pid_t pid_ = -1;
+/// The VM's command, and the descriptors that its network comes by.
+struct VmStart {
+  std::vector<std::string> command;
+  std::vector<UniqueFd> descriptors;
+  const char* variable = nullptr;  ///< of its environment, in which their numbers are
 };
+
+/// Starts it; the descriptors are its own alone from here on.
+Child start_vm(const VmStart& start, const bindings::GuestNic& guest, const Signals& signals) {
+  std::vector<int> inherited;
+  for (const UniqueFd& fd : start.descriptors) inherited.push_back(fd.get());
+  return Child({.command = start.command, .inherited = inherited, .prepare = [&] {
+                  ::setenv(start.variable, fmt::format("{}", fmt::join(inherited, ":")).c_str(), 1);
+                  ::setenv("PODNIC_GUEST_MAC", guest.mac.to_string().c_str(), 1);
+                  ::setenv("PODNIC_GUEST_MTU", std::to_string(guest.mtu).c_str(), 1);
+                  signals.restore();
+                }});
+}
+
+void append(std::vector<std::string>& command, const std::vector<std::string>& more) {
+  command.insert(command.end(), more.begin(), more.end());
+}
 
 /// Keeps a second `podnic run` off the same pod NIC, which would serve the same guest and detach it in the
 /// end: a socket with an abstract name (unix(7)), of which each network namespace has its own. It goes with
@@ -193,33 +143,13 @@ class DetachAtEnd {
   bool done_;
 };
 
-int wait_for(Vm& vm, const Signals& signals, std::unique_ptr<ServiceProcess>& service,
-             const std::function<void()>& restart_service) {
-  while (true) {
-    const signalfd_siginfo info = signals.next();
-    const int signal = static_cast<int>(info.ssi_signo);
-    if (signal == SIGCHLD) {
-      if (const auto status = vm.reap()) return *status;
-      if (service && ::waitpid(service->pid(), nullptr, WNOHANG) != 0) restart_service();
-    } else if (info.ssi_code != SI_KERNEL) {
-      // What the terminal sends (SI_KERNEL), the VM has got by itself: it is in the same process group.
-      vm.forward(signal);
-    }
-  }
+/// What the terminal sends (SI_KERNEL), the VM has got by itself: it is in the same process group.
+void pass_on(const signalfd_siginfo& info, const Child& vm) {
+  if (info.ssi_code != SI_KERNEL) vm.signal(static_cast<int>(info.ssi_signo));
 }
 
-}  // namespace
-
-int run(const RunOptions& options) {
-  const Signals signals;
-  const UniqueFd claimed = claim(options.place, options.request.interface);
-  const Attachment attachment = attach(options.request, options.place);
-  const bindings::Record& record = attachment.record;
-  DetachAtEnd cleanup({.id = record.id, .interface = record.request.interface}, options.place,
-                      attachment.created);
-  for (const std::string& note : attachment.notes) options.report(note);
-  if (options.attached) options.attached(attachment);
-
+/// The VM on its tap, and beside it the address service, which is started again when it dies.
+int run_with_service(const RunOptions& options, const bindings::Record& record, const Signals& signals) {
   const dhcp::Sockets sockets = open_service(record, options.place);
   const UniqueFd control = listen_for_control(record, options.place);
   auto service = std::make_unique<ServiceProcess>(record, sockets, control, options.sandbox);
@@ -243,21 +173,82 @@ int run(const RunOptions& options) {
     }
   };
 
-  int status = 0;
-  {
-    std::vector<UniqueFd> queues = open_tap_queues(record, options.place);
-    std::vector<std::string> command = options.command;
-    if (options.append_qemu_arguments) {
-      std::vector<int> numbers;
-      for (const UniqueFd& queue : queues) numbers.push_back(queue.get());
-      const std::vector<std::string> more = qemu_arguments(record.guest, numbers);
-      command.insert(command.end(), more.begin(), more.end());
-    }
-    Vm vm(command, queues, record.guest, signals);
-    queues.clear();  // the VM's alone from here on
-    status = wait_for(vm, signals, service, restart_service);
+  VmStart start{.command = options.command,
+                .descriptors = open_tap_queues(record, options.place),
+                .variable = "PODNIC_TAP_FDS"};
+  if (options.append_qemu_arguments) {
+    std::vector<int> numbers;
+    for (const UniqueFd& queue : start.descriptors) numbers.push_back(queue.get());
+    append(start.command, qemu_arguments(record.guest, numbers));
   }
-  service.reset();
+  Child vm = start_vm(start, record.guest, signals);
+  start.descriptors.clear();
+  while (true) {
+    const signalfd_siginfo info = signals.next();
+    if (info.ssi_signo != SIGCHLD) {
+      pass_on(info, vm);
+      continue;
+    }
+    if (const auto status = vm.reap()) return shell_status(*status);
+    if (service && ::waitpid(service->pid(), nullptr, WNOHANG) != 0) restart_service();
+  }
+}
+
+/// Waits for what the helper says or for a signal; true: there is a signal.
+bool wait_for_signal(const Signals& signals, HelperProcess& helper) {
+  std::array<pollfd, 2> both{{{.fd = signals.fd(), .events = POLLIN, .revents = 0},
+                              {.fd = helper.output(), .events = POLLIN, .revents = 0}}};
+  if (::poll(both.data(), both.size(), -1) < 0 && errno != EINTR) throw Error("waiting for the VM", errno);
+  if (both[1].revents != 0) helper.read_output();
+  return both[0].revents != 0;
+}
+
+/// The VM and the helper that carries its frames: neither is of use without the other.
+int run_with_helper(const RunOptions& options, const bindings::Record& record, const Signals& signals) {
+  HelperProcess helper(record, options.place, [&] { signals.restore(); }, options.report);
+  VmStart start{.command = options.command, .descriptors = {}, .variable = "PODNIC_HELPER_FD"};
+  start.descriptors.push_back(helper.take_vm_end());
+  if (options.append_qemu_arguments)
+    append(start.command, qemu_helper_arguments(record.guest, start.descriptors.front().get()));
+  Child vm = start_vm(start, record.guest, signals);
+  start.descriptors.clear();
+  while (true) {
+    if (!wait_for_signal(signals, helper)) continue;
+    const signalfd_siginfo info = signals.next();
+    if (info.ssi_signo != SIGCHLD) {
+      pass_on(info, vm);
+      continue;
+    }
+    if (const auto status = vm.reap()) return shell_status(*status);
+    const auto end = helper.reap();
+    if (!end) continue;
+    // It ends well when the VM has closed its end: mostly since that is about to end, too.
+    if (!end->well) {
+      throw Error(fmt::format("running the VM: its network has gone with '{}': {}",
+                              record.helper.value().command.front(), end->why));
+    }
+    options.report("The VM has closed its end of the network.");
+  }
+}
+
+}  // namespace
+
+int run(const RunOptions& options) {
+  if (!options.request.helper.socket.empty()) {
+    throw Error("a helper that 'run' starts has no socket with a path", 0, ErrorKind::bad_request)
+        .hint("Leave out --helper-socket: the VM gets its end of a socket pair.");
+  }
+  const Signals signals;
+  const UniqueFd claimed = claim(options.place, options.request.interface);
+  const Attachment attachment = attach(options.request, options.place);
+  const bindings::Record& record = attachment.record;
+  DetachAtEnd cleanup({.id = record.id, .interface = record.request.interface}, options.place,
+                      attachment.created);
+  for (const std::string& note : attachment.notes) options.report(note);
+  if (options.attached) options.attached(attachment);
+
+  const int status = record.helper ? run_with_helper(options, record, signals)
+                                   : run_with_service(options, record, signals);
   cleanup.now();
   return status;
 }

@@ -41,13 +41,18 @@ std::string dotted(std::string key) {
   return key;
 }
 
-std::string hint_for_read_only(const std::string& key, const std::string& value) {
+/// What can be done about a sysctl that may not be written; empty: nothing that is known.
+std::string hint_for(int error, const std::string& key, const std::string& value) {
+  std::string why;
+  if (error == EROFS) why = "/proc/sys is read-only here: run podnic where it is writable";
+  if (error == EACCES || error == EPERM)
+    why = "This needs root of the user namespace that owns the network namespace: run podnic as that";
+  if (why.empty()) return why;
   const bool exists = ::access(("/proc/sys/" + key).c_str(), F_OK) == 0;
-  return fmt::format(
-      "/proc/sys is read-only here: run podnic where it is writable, or have the pod's "
-      "securityContext.sysctls "
-      "set {} to {}.",
-      dotted(exists ? key : default_of(key)), value);
+  std::string words = value;
+  std::ranges::replace(words, '\t', ' ');
+  return fmt::format("{}, or have the pod's securityContext.sysctls set {} to {}.", why,
+                     dotted(exists ? key : default_of(key)), words);
 }
 
 UniqueFd open_file(const std::string& path, int flags) {
@@ -80,10 +85,11 @@ void check_sysctl(const std::string& action, const std::string& key, const std::
   const std::string path = path_of(action, key);
   const bool exists = ::access(path.c_str(), F_OK) == 0;
   const std::string source = exists ? key : default_of(key);
-  // Root may write whatever the mode says: only a read-only mount is in the way.
-  if (::access(path_of(action, source).c_str(), W_OK) == 0 || errno != EROFS) return;
+  if (::access(path_of(action, source).c_str(), W_OK) == 0) return;
+  const int error = errno;
+  if (error != EROFS && error != EACCES) return;
   if (!exists && read_sysctl(source) == value) return;
-  throw Error(action, EROFS).hint(hint_for_read_only(key, value));
+  throw Error(action, error).hint(hint_for(error, key, value));
 }
 
 void write_sysctl(const std::string& action, const std::string& key, const std::string& value) {
@@ -94,9 +100,7 @@ void write_sysctl(const std::string& action, const std::string& key, const std::
   Error error(action, errno);
   // Nothing has to be written that is there already: a new link's sysctls come from "default".
   if (read_sysctl(key) == value) return;
-  if (error.error_number() == EROFS) error.hint(hint_for_read_only(key, value));
-  if (error.error_number() == EACCES || error.error_number() == EPERM)
-    error.hint("This needs root of the user namespace that owns the network namespace.");
+  if (const std::string hint = hint_for(error.error_number(), key, value); !hint.empty()) error.hint(hint);
   throw error;
 }
 

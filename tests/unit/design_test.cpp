@@ -59,6 +59,14 @@ Input input_of(const std::string& binding, const json& one) {
   for (const std::string& key : bindings::find_binding(binding).observes(input.request)) {
     input.observed.sysctls[key] = "0";
   }
+  const json sysctls = spec.value("sysctls", json::object());
+  for (const auto& [key, value] : sysctls.items())
+    input.observed.sysctls[key] = value.get<std::string>();
+  if (one.contains("dns")) {
+    for (const json& server : one["dns"].at("servers"))
+      input.dns.servers.push_back(*IpAddress::parse(server.get<std::string>()));
+    input.dns.search = one["dns"].at("search").get<std::vector<std::string>>();
+  }
   return input;
 }
 
@@ -86,14 +94,15 @@ NetState follow(NetState state, const model::Plan& plan) {
   return state;
 }
 
-void expect_loop_closes(const Design& design, const NetState& observed) {
+/// `changes`: whether anything has to be done at all.
+void expect_loop_closes(const Design& design, const NetState& observed, bool changes) {
   const model::Ownership ownership{.tag = tag, .unfinished = {}};
   const model::Plan up = model::diff(observed, design.desired, ownership);
-  EXPECT_FALSE(up.empty());
+  EXPECT_EQ(up.empty(), !changes);
   const NetState wired = follow(observed, up);
   EXPECT_TRUE(model::diff(wired, design.desired, ownership).empty());
   EXPECT_THAT(model::drifts(wired, design.desired, ownership), testing::IsEmpty());
-  EXPECT_FALSE(model::drifts(observed, design.desired, ownership).empty());
+  EXPECT_EQ(model::drifts(observed, design.desired, ownership).empty(), !changes);
 
   const NetState before = before_of(design, observed);
   // Any prefix of the plan can be taken back.
@@ -163,6 +172,17 @@ void expect_design(const json& expected, const Design& design) {
       EXPECT_EQ(texts_of(router.routes), expected["advertisedRoutes"]);
     }
   }
+  if (expected.contains("command")) {
+    ASSERT_TRUE(design.helper);
+    EXPECT_EQ(command_of(*design.helper), expected["command"].get<std::vector<std::string>>());
+  }
+  if (expected.contains("descriptors")) {
+    ASSERT_TRUE(design.helper);
+    EXPECT_EQ(design.helper->descriptors, expected["descriptors"].get<std::uint64_t>());
+  }
+  const json sysctls = expected.value("sysctls", json::object());
+  for (const auto& [key, value] : sysctls.items())
+    EXPECT_EQ(design.desired.sysctls.at(key), value.get<std::string>());
   if (expected.contains("routes")) {
     EXPECT_EQ(texts_of(design.guest.routes), expected["routes"]);
   }
@@ -196,7 +216,7 @@ TEST(Design, CasesOfEveryBinding) {
       }
       const Design design = bindings::find_binding(name).design(input);
       expect_design(one.at("expect"), design);
-      expect_loop_closes(design, input.observed);
+      expect_loop_closes(design, input.observed, one["expect"].value("changes", true));
       // The choices made are part of the request: designing again with the result in place makes the same.
       Input again = input;
       again.request = design.resolved;

@@ -159,6 +159,7 @@ bool has_default(const std::vector<dhcp::GuestRoute>& routes) {
 
 TEST(DefaultRoute, IsLeftOutOfWhatAGuestIsToldByEveryBinding) {
   for (const std::string_view binding : binding_names()) {
+    if (find_binding(binding).needs_helper) continue;
     SCOPED_TRACE(binding);
     Input input = input_of({route("0.0.0.0/0", "net1", "10.8.0.1", 5), route("::/0", "net1", "fe80::1", 2000),
                             route("10.9.0.0/16", "net1", "10.8.0.9")},

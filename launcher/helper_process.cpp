@@ -1,0 +1,265 @@
+#include "launcher/helper_process.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <net/ethernet.h>
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <utility>
+
+#include "launcher/descriptors.h"
+#include "netsetup/kernel/netns.h"
+#include "netsetup/types/bytes.h"
+#include "netsetup/types/checksum.h"
+
+namespace podnic::launcher {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// With every port of the pod to listen on it takes seconds.
+constexpr std::chrono::seconds patience(60);
+constexpr std::size_t longest_last_words = 2000;
+constexpr std::size_t longest_line = 4096;
+/// An Ethernet frame with the largest IP packet.
+constexpr std::uint32_t largest_frame = 14 + 65535;
+
+void require_descriptors(const bindings::Helper& helper) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) throw Error("reading the limit of descriptors", errno);
+  if (limit.rlim_max >= helper.descriptors) return;
+  throw Error(fmt::format("starting '{}': it opens {} descriptors, and may have no more than {}",
+                          helper.command.front(), helper.descriptors, limit.rlim_max),
+              EMFILE)
+      .hint("Name the ports that the guest needs (--port), or raise the limit: LimitNOFILE=, 'ulimit -n'.");
+}
+
+std::pair<UniqueFd, UniqueFd> make_socket_pair() {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+    throw Error("creating a socket pair", errno);
+  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+/// Out of the terminal's process group: what that sends to end the VM must not end the VM's network before.
+void become_helper(const kernel::Netns& netns, int output) {
+  ::setpgid(0, 0);
+  if (netns.inode() != kernel::Netns::current().inode() && ::setns(netns.fd(), CLONE_NEWNET) != 0)
+    throw Error("entering the namespace", errno);
+  const UniqueFd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!nothing.valid()) throw Error("opening /dev/null", errno);
+  for (const auto& [from, to] : {std::pair{nothing.get(), STDIN_FILENO}, {output, STDOUT_FILENO}, {output, STDERR_FILENO}}) {
+    if (::dup2(from, to) < 0) throw Error("handing on a descriptor", errno);
+  }
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) throw Error("reading the limit of descriptors", errno);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+Bytes with_length(const Bytes& frame) {
+  ByteWriter all;
+  all.u32(static_cast<std::uint32_t>(frame.size()));
+  all.append(frame);
+  return all.bytes();
+}
+
+Bytes arp_request(const bindings::GuestNic& guest, const IpAddress& target) {
+  ByteWriter frame;
+  for (int i = 0; i < 6; ++i) frame.u8(0xff);
+  frame.append(guest.mac.bytes);
+  frame.u16(ETHERTYPE_ARP);
+  // RFC 826: Ethernet, IPv4, the lengths of their addresses, a request.
+  frame.u16(1);
+  frame.u16(ETHERTYPE_IP);
+  frame.u8(6);
+  frame.u8(4);
+  frame.u16(1);
+  frame.append(guest.mac.bytes);
+  frame.append(guest.addresses.front().address.bytes());
+  frame.zeros(6);
+  frame.append(target.bytes());
+  return frame.bytes();
+}
+
+/// RFC 4861 section 4.3, to the target's solicited-node multicast address (RFC 4291 section 2.7.1).
+Bytes neighbor_solicitation(const bindings::GuestNic& guest, const IpAddress& target) {
+  const IpAddress source = IpAddress::link_local_of(guest.mac);
+  ByteWriter group;
+  group.u16(0xff02);
+  group.zeros(9);
+  group.u8(0x01);
+  group.u8(0xff);
+  group.append(target.bytes().last(3));
+
+  ByteWriter message;
+  message.append(target.bytes());
+  message.u8(ND_OPT_SOURCE_LINKADDR);
+  message.u8(1);  // in units of eight bytes
+  message.append(guest.mac.bytes);
+  constexpr std::uint32_t header = 8;
+  const auto size = static_cast<std::uint32_t>(header + message.size());
+
+  ByteWriter pseudo;  // RFC 8200 section 8.1
+  pseudo.append(source.bytes());
+  pseudo.append(group.bytes());
+  pseudo.u32(size);
+  pseudo.u32(IPPROTO_ICMPV6);
+  pseudo.u8(ND_NEIGHBOR_SOLICIT);
+  pseudo.zeros(header - 1);
+
+  ByteWriter frame;
+  frame.u16(0x3333);  // RFC 2464 section 7
+  frame.append(ByteView(group.bytes()).last(4));
+  frame.append(guest.mac.bytes);
+  frame.u16(ETHERTYPE_IPV6);
+  frame.u32(0x60000000);
+  frame.u16(static_cast<std::uint16_t>(size));
+  frame.u8(IPPROTO_ICMPV6);
+  frame.u8(255);
+  frame.append(source.bytes());
+  frame.append(group.bytes());
+  frame.u8(ND_NEIGHBOR_SOLICIT);
+  frame.u8(0);
+  frame.u16(checksum_finish(checksum_add(checksum_add(0, pseudo.bytes()), message.bytes())));
+  frame.u32(0);
+  frame.append(message.bytes());
+  return frame.bytes();
+}
+
+/// Whether it is there before the deadline: bytes, or the end of what is to be read.
+bool wait_for_input(int fd, Clock::time_point deadline) {
+  while (true) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    if (left <= 0) return false;
+    pollfd one{.fd = fd, .events = POLLIN, .revents = 0};
+    const int ready = ::poll(&one, 1, static_cast<int>(left));
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) throw Error("waiting for the helper", errno);
+  }
+}
+
+/// False: it has ended, or says nothing.
+bool read_exactly(int fd, std::uint8_t* to, std::size_t size, Clock::time_point deadline) {
+  while (size > 0) {
+    if (!wait_for_input(fd, deadline)) return false;
+    const ssize_t got = ::read(fd, to, size);
+    if (got <= 0) return false;
+    to += got;
+    size -= static_cast<std::size_t>(got);
+  }
+  return true;
+}
+
+/// passt tells the system's log what it says, and says when there is none.
+bool is_about_the_log(std::string_view line) {
+  return line.starts_with("Failed to send ") && line.ends_with(" to syslog");
+}
+
+}  // namespace
+
+Bytes question_of(const bindings::GuestNic& guest) {
+  return with_length(guest.gateway4 ? arp_request(guest, *guest.gateway4)
+                                    : neighbor_solicitation(guest, guest.gateway6.value()));
+}
+
+HelperProcess::HelperProcess(const bindings::Record& record, const Place& place,
+                             const std::function<void()>& in_child,
+                             std::function<void(std::string_view)> report)
+    : name_(record.helper.value().command.front()), report_(std::move(report)) {
+  require_descriptors(*record.helper);
+  const auto netns = place.netns.empty() ? kernel::Netns::current() : kernel::Netns::open(place.netns);
+  auto [vm_end, helper_end] = make_socket_pair();
+  auto [output, input] = make_pipe();
+  std::vector<std::string> command = record.helper->command;
+  command.emplace_back("--fd");
+  command.push_back(std::to_string(helper_end.get()));
+  child_.emplace(ChildStart{.command = std::move(command), .inherited = {helper_end.get()}, .prepare = [&] {
+                              become_helper(netns, input.get());
+                              in_child();
+                            }});
+  vm_end_ = std::move(vm_end);
+  output_ = std::move(output);
+  if (::fcntl(output_.get(), F_SETFL, O_NONBLOCK) != 0) throw Error("reading what the helper says", errno);
+  helper_end.reset();
+  input.reset();
+  wait_until_it_answers(record.guest);
+}
+
+void HelperProcess::wait_until_it_answers(const bindings::GuestNic& guest) {
+  const Clock::time_point deadline = Clock::now() + patience;
+  const Bytes question = question_of(guest);
+  const bool asked = ::send(vm_end_.get(), question.data(), question.size(), MSG_NOSIGNAL) ==
+                     static_cast<ssize_t>(question.size());
+  // The first frame that comes says as much as the answer; a whole one is read, so that the VM begins with one.
+  std::array<std::uint8_t, 4> length{};
+  if (asked && read_exactly(vm_end_.get(), length.data(), length.size(), deadline)) {
+    const std::uint32_t size = ByteReader(length).u32().value();
+    Bytes frame(std::min(size, largest_frame));
+    if (size <= largest_frame && read_exactly(vm_end_.get(), frame.data(), frame.size(), deadline)) {
+      answers_ = true;
+      return;
+    }
+  }
+  if (Clock::now() < deadline) {
+    // Its end of the pair is closed: it is on its way out, and what it said is complete when it has closed that.
+    while (output_.valid() && wait_for_input(output_.get(), deadline)) read_output();
+    if (wait_for_input(child_->open_pidfd().get(), deadline)) {
+      if (const auto end = reap()) throw Error(fmt::format("starting '{}': {}", name_, end->why));
+    }
+  }
+  throw Error(fmt::format("starting '{}': it does not answer after {} s", name_, patience.count()))
+      .hint(last_words_);
+}
+
+void HelperProcess::say(std::string_view line) {
+  if (line.empty() || is_about_the_log(line)) return;
+  last_words_.append(last_words_.empty() ? "" : "; ").append(line);
+  if (last_words_.size() > longest_last_words) last_words_.erase(0, last_words_.size() - longest_last_words);
+  // Until then it is the error that says it.
+  if (answers_) report_(fmt::format("{}: {}", name_, line));
+}
+
+void HelperProcess::read_output() {
+  std::array<char, 4096> chunk{};
+  while (output_.valid()) {
+    const ssize_t got = ::read(output_.get(), chunk.data(), chunk.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) return;
+    if (got <= 0) output_.reset();
+    if (got > 0) unfinished_.append(chunk.data(), static_cast<std::size_t>(got));
+    for (std::size_t end = 0; (end = unfinished_.find('\n')) != std::string::npos;) {
+      say(std::string_view(unfinished_).substr(0, end));
+      unfinished_.erase(0, end + 1);
+    }
+    if (unfinished_.size() > longest_line || (!output_.valid() && !unfinished_.empty()))
+      say(std::exchange(unfinished_, {}));
+  }
+}
+
+std::optional<HelperProcess::End> HelperProcess::reap() {
+  const std::optional<int> status = child_->reap();
+  if (!status) return std::nullopt;
+  read_output();
+  End end{.well = WIFEXITED(*status) && WEXITSTATUS(*status) == 0, .why = {}};
+  end.why = WIFEXITED(*status) ? fmt::format("it ended with status {}", WEXITSTATUS(*status))
+                               : fmt::format("it was ended by signal {}", WTERMSIG(*status));
+  if (!last_words_.empty()) end.why += ": " + last_words_;
+  return end;
+}
+
+}  // namespace podnic::launcher
