@@ -4,8 +4,9 @@
 //
 //   traffic serve PORT ADDRESS...                   answers on every address until it is killed
 //   traffic ask tcp|udp ADDRESS PORT BYTES SECONDS  sends BYTES, prints the address that the server saw; 1 =
-//   no answer traffic power-off STATUS                        ends a QEMU that has `-device
-//   isa-debug-exit,iobase=0xf4`
+//   no answer. tcp-open: says how many bytes come, and leaves the connection open in both directions until
+//   there is an answer
+//   traffic power-off STATUS                        ends a QEMU that has `-device isa-debug-exit,iobase=0xf4`
 //
 // The server answers with how many bytes arrived, their hash and the sender's address: a checksum that an
 // offload left unfinished, a lost segment and a wrong NAT all show.
@@ -110,6 +111,16 @@ int open_server(int type, Endpoint at) {
   return fd;
 }
 
+/// The number of a line in front of the bytes; without one, the bytes end with the sender's direction of the
+/// connection.
+std::size_t take_length(std::string& data) {
+  const std::size_t end = data.find('\n');
+  if (end == std::string::npos) return std::string::npos;
+  const auto length = number<std::size_t>(std::string_view(data).substr(0, end));
+  data.erase(0, end + 1);
+  return length;
+}
+
 void answer_connection(int listener) {
   Endpoint from{.size = sizeof from.storage};
   const int fd = accept4(listener, from.raw(), &from.size, SOCK_CLOEXEC);
@@ -118,8 +129,12 @@ void answer_connection(int listener) {
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   Received received;
   std::vector<char> buffer(largest_datagram);
-  for (ssize_t got = 0; (got = read(fd, buffer.data(), buffer.size())) > 0;)
-    received.add({buffer.data(), static_cast<std::size_t>(got)});
+  std::size_t length = std::string::npos;
+  for (ssize_t got = 0; received.bytes < length && (got = read(fd, buffer.data(), buffer.size())) > 0;) {
+    std::string data(buffer.data(), static_cast<std::size_t>(got));
+    if (received.bytes == 0) length = take_length(data);
+    received.add(data);
+  }
   const std::string reply = received.text() + " " + address_text(from);
   send(fd, reply.data(), reply.size(), MSG_NOSIGNAL);
   close(fd);
@@ -164,7 +179,7 @@ bool wait_for(int fd, short events, Clock::time_point deadline) {
   return left > 0 && poll(&poller, 1, static_cast<int>(left)) > 0;
 }
 
-std::string ask_tcp(Endpoint to, std::string_view data, Clock::time_point deadline) {
+std::string ask_tcp(Endpoint to, std::string_view data, bool stays_open, Clock::time_point deadline) {
   const int fd = socket(to.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (connect(fd, to.raw(), to.size) != 0 && errno != EINPROGRESS) fail_with_errno("connecting");
   if (!wait_for(fd, POLLOUT, deadline)) fail("no TCP connection in time");
@@ -178,7 +193,7 @@ std::string ask_tcp(Endpoint to, std::string_view data, Clock::time_point deadli
       fail("the TCP connection stalled with " + std::to_string(data.size()) + " bytes to go");
     }
   }
-  shutdown(fd, SHUT_WR);
+  if (!stays_open) shutdown(fd, SHUT_WR);
   std::string reply;
   while (wait_for(fd, POLLIN, deadline)) {
     char buffer[256];
@@ -210,7 +225,11 @@ void ask(std::string_view protocol, Endpoint to, std::size_t bytes, std::chrono:
   std::string data(bytes, '\0');
   for (std::size_t i = 0; i < bytes; ++i) data[i] = static_cast<char>('a' + i % 23);
   const auto deadline = Clock::now() + patience;
-  const std::string reply = protocol == "tcp" ? ask_tcp(to, data, deadline) : ask_udp(to, data, deadline);
+  const bool says_length = protocol == "tcp-open";
+  const std::string reply = protocol == "udp" ? ask_udp(to, data, deadline)
+                            : says_length
+                                ? ask_tcp(to, std::to_string(bytes) + "\n" + data, true, deadline)
+                                : ask_tcp(to, data, false, deadline);
   Received sent;
   sent.add(data);
   if (!reply.starts_with(sent.text() + " ")) fail("the server got other bytes than were sent: " + reply);
@@ -235,7 +254,7 @@ int main(int argc, char** argv) {
   } else if (verb == "power-off" && argc == 3) {
     power_off(number<int>(args[2]));
   } else {
-    fail("usage: traffic serve PORT ADDRESS... | ask tcp|udp ADDRESS PORT BYTES SECONDS | power-off STATUS");
+    fail("usage: traffic serve PORT ADDRESS... | ask tcp|tcp-open|udp ADDRESS PORT BYTES SECONDS | power-off STATUS");
   }
   return 0;
 }

@@ -72,7 +72,7 @@ TEST_P(AttachCommands, RunByShLeadToTheSameStateAndBack) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, AttachCommands, testing::Values("masquerade", "bridge", "tc"),
+INSTANTIATE_TEST_SUITE_P(Binding, AttachCommands, testing::Values("masquerade", "bridge", "tc", "passt"),
                          binding_name);
 
 }  // namespace

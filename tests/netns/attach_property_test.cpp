@@ -181,7 +181,7 @@ TEST_P(AttachProperty, AnotherRequestChangesTheAttachmentInPlace) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, AttachProperty, testing::Values("masquerade", "bridge", "tc"),
+INSTANTIATE_TEST_SUITE_P(Binding, AttachProperty, testing::Values("masquerade", "bridge", "tc", "passt"),
                          binding_name);
 
 }  // namespace

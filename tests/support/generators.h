@@ -175,9 +175,32 @@ inline void add_masquerade_options(Random& random, bindings::Request& request) {
   request.mesh = random.pick<const char*>({"", "", "istio", "linkerd"});
 }
 
+inline bindings::Request random_passt_request(Random& random, const PodSpec& pod) {
+  bindings::Request request;
+  request.binding = "passt";
+  request.interface = pod.interface;
+  if (random.chance(50)) {
+    request.ports = random_ports(random);
+    std::erase_if(request.ports, [](const auto& port) { return port.protocol == IPPROTO_SCTP; });
+  }
+  if (random.chance(40)) request.except_ports = {*bindings::PortForward::parse("64000-64009/tcp")};
+  // The one id that also exists in an ordinary user's namespace.
+  request.helper.uid = request.helper.gid = 0;
+  if (random.chance(40)) request.helper.socket = "/run/vm/helper.sock";
+  if (random.chance(40))
+    request.mac = MacAddress{{0x52, 0x54, 0, 0, 1, static_cast<std::uint8_t>(random.below(256))}};
+  if (random.chance(30)) request.mtu = random.between(1280, 65520);
+  request.service.dhcp4 = !random.chance(10);
+  request.service.dhcp6 = !random.chance(10);
+  request.service.router = !random.chance(10);
+  request.mesh = random.pick<const char*>({"", "istio", "linkerd"});
+  return request;
+}
+
 /// A request that can be granted in any random_pod().
 inline bindings::Request random_request(Random& random, const PodSpec& pod,
                                         const std::string& binding = "masquerade") {
+  if (binding == "passt") return random_passt_request(random, pod);
   bindings::Request request;
   request.binding = binding;
   request.interface = pod.interface;
