@@ -38,8 +38,8 @@ struct GuestNic {
 /// A program that carries the guest's frames between the VM and sockets of its own, and answers the guest.
 /// Somebody must start it and look after it: `podnic run` does.
 struct Helper {
-  /// Program and arguments, but for where the VM's frames come from: `--socket PATH`, or `--fd N` with one end
-  /// of a socket pair.
+  /// Program and arguments, but for where the VM's frames come from: `--socket PATH`, or `--fd N` with one
+  /// end of a socket pair.
   std::vector<std::string> command;
   std::string socket;             ///< a path, empty where the request names none
   std::uint64_t descriptors = 0;  ///< that it opens at its start
@@ -99,7 +99,8 @@ struct Binding {
   Design (*design)(const Input& input);
   /// A link of another kind takes the pod NIC's name while its guest has its address.
   bool needs_placeholder = false;
-  /// A program carries the guest's frames and answers it: there is no tap, and no address service of podnic's.
+  /// A program carries the guest's frames and answers it: there is no tap, and no address service of
+  /// podnic's.
   bool needs_helper = false;
   /// The guest has the pod's own address: where the pod's IPv6 gateway is known by a global address, its
   /// link-local one is looked for (ServiceRequest::router6).

@@ -31,10 +31,7 @@ const std::array<Binding, 4> bindings{{
      .design = tc::design,
      .needs_router = true,
      .can_be_quiet = true},
-    {.name = "passt",
-     .observes = passt::observes,
-     .design = passt::design,
-     .needs_helper = true},
+    {.name = "passt", .observes = passt::observes, .design = passt::design, .needs_helper = true},
 }};
 
 }  // namespace

@@ -94,16 +94,16 @@ po::options_description common_flags() {
 
 po::options_description request_flags() {
   po::options_description flags("The guest NIC");
-  flags.add_options()                                                                                       //
-      ("binding", po::value<std::string>(), "how the guest is bound to the pod NIC (default masquerade)")   //
-      ("topology", po::value<std::string>(), "where the gateway addresses live: tap (default) or bridge")   //
-      ("tap", po::value<std::string>(), "name of the tap (default tap-INTERFACE)")                          //
-      ("tap-owner", po::value<std::string>(), "UID[:GID] that may open the tap without capabilities")       //
-      ("queues", po::value<unsigned>(), "queues of the tap (default 1)")                                    //
+  flags.add_options()                                                                                      //
+      ("binding", po::value<std::string>(), "how the guest is bound to the pod NIC (default masquerade)")  //
+      ("topology", po::value<std::string>(), "where the gateway addresses live: tap (default) or bridge")  //
+      ("tap", po::value<std::string>(), "name of the tap (default tap-INTERFACE)")                         //
+      ("tap-owner", po::value<std::string>(), "UID[:GID] that may open the tap without capabilities")      //
+      ("queues", po::value<unsigned>(), "queues of the tap (default 1)")                                   //
       ("helper-user", po::value<std::string>(),
        "passt: UID:GID that it runs as (default: who attaches; nobody for root)")  //
       ("helper-socket", po::value<std::string>(),
-       "passt: path at which it waits for a VM that is not started by 'podnic run'")  //
+       "passt: path at which it waits for a VM that is not started by 'podnic run'")                        //
       ("mac", po::value<std::string>(), "MAC address of the guest (default: the pod NIC's)")                //
       ("mtu", po::value<std::uint32_t>(), "MTU of the guest in bytes (default: the pod NIC's)")             //
       ("guest-cidr4", po::value<std::string>(), "IPv4 network of gateway and guest (default 10.0.2.0/24)")  //

@@ -90,9 +90,8 @@ std::string record_text(const Record& record) {
       "attachment {}\n  pod NIC    {} ({})\n  namespace  {}\n{}  guest      {} mac {} mtu {}\n"
       "  gateway    {}\n",
       record.id, record.request.interface, record.request.binding, record.netns_path,
-      record.helper ? helper_text(*record.helper) : tap_text(record),
-      join_prefixes(record.guest.addresses), record.guest.mac.to_string(), record.guest.mtu,
-      join_gateways(record.guest));
+      record.helper ? helper_text(*record.helper) : tap_text(record), join_prefixes(record.guest.addresses),
+      record.guest.mac.to_string(), record.guest.mtu, join_gateways(record.guest));
   if (record.request.link_state == bindings::LinkState::down) text += "  link       down\n";
   const std::string limits = limits_text(record.request.bandwidth);
   if (!limits.empty()) text += fmt::format("  limits     {}\n", limits);

@@ -197,7 +197,8 @@ void read_all(ObjectReader& reader, Invocation& invocation) {
     throw Error(fmt::format("binding {} is not for a chain of plugins: nobody would start its helper",
                             request.binding),
                 0, ErrorKind::bad_request)
-        .hint("Let the VM's launcher attach: 'podnic run', or 'podnic attach' and the command that it prints.");
+        .hint(
+            "Let the VM's launcher attach: 'podnic run', or 'podnic attach' and the command that it prints.");
   }
   if (environment.command == Command::status) return bindings::validate(request);
   request.id = attachment_id(environment.container, environment.interface);

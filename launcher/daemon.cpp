@@ -195,8 +195,8 @@ void restore(AddressBook& book, const DaemonOptions& options) {
     if (book.has(id)) continue;
     try {
       const std::optional<bindings::Record> record = records.load(id);
-      if (!record || record->phase != bindings::Phase::attached || record->helper || !is_for_daemon(*record) ||
-          !is_alive(*record))
+      if (!record || record->phase != bindings::Phase::attached || record->helper ||
+          !is_for_daemon(*record) || !is_alive(*record))
         continue;
       book.add(id, record->leases,
                open_service(*record, {.netns = record->netns_path, .state_dir = options.state_dir}));

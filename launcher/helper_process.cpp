@@ -33,7 +33,7 @@ using Clock = std::chrono::steady_clock;
 
 /// With every port of the pod to listen on it takes seconds.
 constexpr std::chrono::seconds patience(60);
-constexpr std::size_t longest_last_words = 2000;
+constexpr std::size_t longest_words = 600;
 constexpr std::size_t longest_line = 4096;
 /// An Ethernet frame with the largest IP packet.
 constexpr std::uint32_t largest_frame = 14 + 65535;
@@ -62,7 +62,8 @@ void become_helper(const kernel::Netns& netns, int output) {
     throw Error("entering the namespace", errno);
   const UniqueFd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!nothing.valid()) throw Error("opening /dev/null", errno);
-  for (const auto& [from, to] : {std::pair{nothing.get(), STDIN_FILENO}, {output, STDOUT_FILENO}, {output, STDERR_FILENO}}) {
+  for (const auto& [from, to] :
+       {std::pair{nothing.get(), STDIN_FILENO}, {output, STDOUT_FILENO}, {output, STDERR_FILENO}}) {
     if (::dup2(from, to) < 0) throw Error("handing on a descriptor", errno);
   }
   rlimit limit{};
@@ -205,7 +206,8 @@ void HelperProcess::wait_until_it_answers(const bindings::GuestNic& guest) {
   const Bytes question = question_of(guest);
   const bool asked = ::send(vm_end_.get(), question.data(), question.size(), MSG_NOSIGNAL) ==
                      static_cast<ssize_t>(question.size());
-  // The first frame that comes says as much as the answer; a whole one is read, so that the VM begins with one.
+  // The first frame that comes says as much as the answer; a whole one is read, so that the VM begins with
+  // one.
   std::array<std::uint8_t, 4> length{};
   if (asked && read_exactly(vm_end_.get(), length.data(), length.size(), deadline)) {
     const std::uint32_t size = ByteReader(length).u32().value();
@@ -216,22 +218,26 @@ void HelperProcess::wait_until_it_answers(const bindings::GuestNic& guest) {
     }
   }
   if (Clock::now() < deadline) {
-    // Its end of the pair is closed: it is on its way out, and what it said is complete when it has closed that.
+    // Its end of the pair is closed: it is on its way out, and what it said is complete when it has closed
+    // that.
     while (output_.valid() && wait_for_input(output_.get(), deadline)) read_output();
     if (wait_for_input(child_->open_pidfd().get(), deadline)) {
       if (const auto end = reap()) throw Error(fmt::format("starting '{}': {}", name_, end->why));
     }
   }
   throw Error(fmt::format("starting '{}': it does not answer after {} s", name_, patience.count()))
-      .hint(last_words_);
+      .hint(words_);
 }
 
 void HelperProcess::say(std::string_view line) {
   if (line.empty() || is_about_the_log(line)) return;
-  last_words_.append(last_words_.empty() ? "" : "; ").append(line);
-  if (last_words_.size() > longest_last_words) last_words_.erase(0, last_words_.size() - longest_last_words);
-  // Until then it is the error that says it.
-  if (answers_) report_(fmt::format("{}: {}", name_, line));
+  // One that cannot start says why first, and then all its options; of one that fails later the last words
+  // count.
+  if (!answers_ && words_.size() > longest_words) return;
+  words_.append(words_.empty() ? "" : "; ").append(line);
+  if (!answers_) return;
+  if (words_.size() > longest_words) words_.erase(0, words_.size() - longest_words);
+  report_(fmt::format("{}: {}", name_, line));
 }
 
 void HelperProcess::read_output() {
@@ -258,7 +264,7 @@ std::optional<HelperProcess::End> HelperProcess::reap() {
   End end{.well = WIFEXITED(*status) && WEXITSTATUS(*status) == 0, .why = {}};
   end.why = WIFEXITED(*status) ? fmt::format("it ended with status {}", WEXITSTATUS(*status))
                                : fmt::format("it was ended by signal {}", WTERMSIG(*status));
-  if (!last_words_.empty()) end.why += ": " + last_words_;
+  if (!words_.empty()) end.why += ": " + words_;
   return end;
 }
 

@@ -1,5 +1,6 @@
-// The helper of an attachment that has one, as a child: it carries the guest's frames between the VM's end of a socket pair
-// and sockets of its own in the pod's namespace. No path and no file: nobody else can take the VM's place.
+// The helper of an attachment that has one, as a child: it carries the guest's frames between the VM's end of
+// a socket pair and sockets of its own in the pod's namespace. No path and no file: nobody else can take the
+// VM's place.
 #pragma once
 
 #include <functional>
@@ -15,8 +16,8 @@ namespace podnic::launcher {
 
 class HelperProcess {
  public:
-  /// Starts it and waits until it answers on the guest's link. `in_child` is called there. Error: it has ended, with what
-  /// it said of that; or it would not get the descriptors that it needs.
+  /// Starts it and waits until it answers on the guest's link. `in_child` is called there. Error: it has
+  /// ended, with what it said of that; or it would not get the descriptors that it needs.
   HelperProcess(const bindings::Record& record, const Place& place, const std::function<void()>& in_child,
                 std::function<void(std::string_view)> report);
   HelperProcess(const HelperProcess&) = delete;
@@ -47,13 +48,13 @@ class HelperProcess {
   UniqueFd vm_end_;
   UniqueFd output_;
   std::string unfinished_;  ///< a line's beginning
-  std::string last_words_;
+  std::string words_;       ///< of those that it has said, what an error tells
   bool answers_ = false;
   std::optional<Child> child_;
 };
 
-/// A question that whoever is the gateway on the guest's link answers: ARP, or neighbour solicitation. As QEMU's stream
-/// netdev frames it, with its length before it.
+/// A question that whoever is the gateway on the guest's link answers: ARP, or neighbour solicitation. As
+/// QEMU's stream netdev frames it, with its length before it.
 Bytes question_of(const bindings::GuestNic& guest);
 
 }  // namespace podnic::launcher

@@ -23,8 +23,7 @@ std::vector<std::string> qemu_arguments(const bindings::GuestNic& guest, std::sp
 }
 
 std::vector<std::string> qemu_helper_arguments(const bindings::GuestNic& guest, int helper_fd) {
-  return {"-netdev",
-          fmt::format("stream,id=podnic0,server=off,addr.type=fd,addr.str={}", helper_fd),
+  return {"-netdev", fmt::format("stream,id=podnic0,server=off,addr.type=fd,addr.str={}", helper_fd),
           "-device", device_of(guest)};
 }
 

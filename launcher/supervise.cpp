@@ -247,8 +247,8 @@ int run(const RunOptions& options) {
   for (const std::string& note : attachment.notes) options.report(note);
   if (options.attached) options.attached(attachment);
 
-  const int status = record.helper ? run_with_helper(options, record, signals)
-                                   : run_with_service(options, record, signals);
+  const int status =
+      record.helper ? run_with_helper(options, record, signals) : run_with_service(options, record, signals);
   cleanup.now();
   return status;
 }

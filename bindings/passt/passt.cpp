@@ -25,7 +25,8 @@ constexpr std::string_view own_gateway4 = "169.254.75.1";
 /// passt's MAX_MTU, the largest IPv4 packet in a whole number of words.
 constexpr std::uint32_t max_mtu = 65520;
 
-/// Beside a socket for each port: epoll, timers, the VM's, and sockets for connections that it makes in advance.
+/// Beside a socket for each port: epoll, timers, the VM's, and sockets for connections that it makes in
+/// advance.
 constexpr std::uint64_t own_descriptors = 256;
 
 /// The group that the kernel lets send echo requests without CAP_NET_RAW (ping_init_sock()).
@@ -103,8 +104,8 @@ std::uint32_t choose_mtu(const Request& request, const PodNetwork& network, bool
   return mtu;
 }
 
-/// The pod's network without what does not reach the guest: it has one address of each family, and the pod's routes at
-/// second hand.
+/// The pod's network without what does not reach the guest: it has one address of each family, and the pod's
+/// routes at second hand.
 PodNetwork network_of(const PodNic& nic, const Request& request, std::vector<std::string>& notes) {
   PodNic read = nic;
   read.link.mtu = std::min(read.link.mtu, max_mtu);
@@ -141,7 +142,8 @@ GuestNic guest_of(const PodNetwork& network, const Input& input) {
     guest.gateway4 = network.gateway(Family::v4);
     if (!guest.gateway4) guest.gateway4 = IpAddress::parse(own_gateway4).value();
   }
-  // A router speaks from its link-local address. That of the pod NIC, which passt would take, may be the guest's.
+  // A router speaks from its link-local address. That of the pod NIC, which passt would take, may be the
+  // guest's.
   if (network.first_address(Family::v6)) guest.gateway6 = IpAddress::link_local_of(passt_mac);
   return guest;
 }
@@ -197,8 +199,8 @@ std::optional<std::pair<std::uint64_t, std::uint64_t>> range_of(std::string_view
   return std::pair{*low, *high};
 }
 
-/// What is right already is wanted as it is: check sees when it is not any more, and another attachment that has made it
-/// so finds out that it is needed. What has to change changes by no more than is needed.
+/// What is right already is wanted as it is: check sees when it is not any more, and another attachment that
+/// has made it so finds out that it is needed. What has to change changes by no more than is needed.
 void add_sysctls(const Input& input, const PortCount& ports, model::NetState& desired) {
   const auto observed = [&](const char* key) {
     const auto found = input.observed.sysctls.find(key);

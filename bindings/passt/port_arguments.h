@@ -13,8 +13,8 @@ namespace podnic::bindings::passt {
 /// What "all" means to passt: those that RFC 6335 does not leave to clients.
 inline constexpr std::uint16_t first_dynamic_port = 49152;
 
-/// "--tcp-ports 80 --tcp-ports 8080:8000 --udp-ports none": a specification of its own for each range, as passt fails when
-/// it can listen on none of a specification's ports, and is content with one.
+/// "--tcp-ports 80 --tcp-ports 8080:8000 --udp-ports none": a specification of its own for each range, as
+/// passt fails when it can listen on none of a specification's ports, and is content with one.
 std::vector<std::string> port_arguments(const Forwards& forwards);
 
 struct PortCount {

@@ -217,8 +217,7 @@ void Kernel::check_prerequisites(const model::Plan& plan) {
   // Whose sysctls may be written is a matter of files.
   const bool is_of_netlink = std::ranges::any_of(
       plan, [](const model::Step& step) { return !std::holds_alternative<model::SetSysctl>(step); });
-  if (const auto refusal =
-          is_of_netlink ? rtnetlink::ask_for_net_admin(*impl_->route) : std::nullopt)
+  if (const auto refusal = is_of_netlink ? rtnetlink::ask_for_net_admin(*impl_->route) : std::nullopt)
     throw refusal->error("asking for the right to change the network namespace");
   for (const model::Step& step : plan) {
     const auto* create = std::get_if<model::CreateLink>(&step);

@@ -227,9 +227,8 @@ void ask(std::string_view protocol, Endpoint to, std::size_t bytes, std::chrono:
   const auto deadline = Clock::now() + patience;
   const bool says_length = protocol == "tcp-open";
   const std::string reply = protocol == "udp" ? ask_udp(to, data, deadline)
-                            : says_length
-                                ? ask_tcp(to, std::to_string(bytes) + "\n" + data, true, deadline)
-                                : ask_tcp(to, data, false, deadline);
+                            : says_length ? ask_tcp(to, std::to_string(bytes) + "\n" + data, true, deadline)
+                                          : ask_tcp(to, data, false, deadline);
   Received sent;
   sent.add(data);
   if (!reply.starts_with(sent.text() + " ")) fail("the server got other bytes than were sent: " + reply);
@@ -254,7 +253,9 @@ int main(int argc, char** argv) {
   } else if (verb == "power-off" && argc == 3) {
     power_off(number<int>(args[2]));
   } else {
-    fail("usage: traffic serve PORT ADDRESS... | ask tcp|tcp-open|udp ADDRESS PORT BYTES SECONDS | power-off STATUS");
+    fail(
+        "usage: traffic serve PORT ADDRESS... | ask tcp|tcp-open|udp ADDRESS PORT BYTES SECONDS | power-off "
+        "STATUS");
   }
   return 0;
 }

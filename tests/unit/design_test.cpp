@@ -60,8 +60,7 @@ Input input_of(const std::string& binding, const json& one) {
     input.observed.sysctls[key] = "0";
   }
   const json sysctls = spec.value("sysctls", json::object());
-  for (const auto& [key, value] : sysctls.items())
-    input.observed.sysctls[key] = value.get<std::string>();
+  for (const auto& [key, value] : sysctls.items()) input.observed.sysctls[key] = value.get<std::string>();
   if (one.contains("dns")) {
     for (const json& server : one["dns"].at("servers"))
       input.dns.servers.push_back(*IpAddress::parse(server.get<std::string>()));

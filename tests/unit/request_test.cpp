@@ -9,7 +9,9 @@
 #include <optional>
 
 #include "bindings/forwarding.h"
+#include "bindings/hex.h"
 #include "bindings/record.h"
+#include "launcher/helper_process.h"
 #include "launcher/qemu.h"
 #include "netsetup/types/interface_name.h"
 #include "tests/support/generators.h"
@@ -473,6 +475,66 @@ TEST(Qemu, ArgumentsForOneQueueAndForSeveral) {
               testing::ElementsAre(
                   "-netdev", "tap,id=podnic0,fds=7:8", "-device",
                   "virtio-net-pci,netdev=podnic0,mac=02:00:00:00:00:07,host_mtu=1400,mq=on,vectors=6"));
+  EXPECT_THAT(
+      launcher::qemu_helper_arguments(guest, 9),
+      testing::ElementsAre("-netdev", "stream,id=podnic0,server=off,addr.type=fd,addr.str=9", "-device",
+                           "virtio-net-pci,netdev=podnic0,mac=02:00:00:00:00:07,host_mtu=1400"));
+}
+
+TEST(Helper, ItsUserAndSocketAreReadAndChecked) {
+  const Request request = request_from_json(
+      R"({"binding": "passt", "helper": {"uid": 107, "gid": 108, "socket": "/run/vm/x"}})", Request{});
+  EXPECT_EQ(request.helper, (HelperRequest{.uid = 107, .gid = 108, .socket = "/run/vm/x"}));
+  EXPECT_EQ(request_from_json(request_to_json(request), Request{}), request);
+  EXPECT_NO_THROW(validate(request));
+  Request refused;
+  refused.helper.uid = 107;
+  EXPECT_THROW(validate(refused), Error) << "a user without a group";
+  for (const std::string& path : {std::string("x"), "/" + std::string(107, 'x'), std::string("/x\n")}) {
+    refused.helper = {.uid = {}, .gid = {}, .socket = path};
+    EXPECT_THROW(validate(refused), Error) << path;
+  }
+}
+
+TEST(Helper, TheFirstQuestionOnTheGuestsLinkIsArpOrNeighbourSolicitation) {
+  GuestNic guest{.mac = *MacAddress::parse("02:00:00:00:00:07"),
+                 .addresses = {*IpPrefix::parse("10.244.1.5/24")},
+                 .gateway4 = *IpAddress::parse("10.244.1.1")};
+  EXPECT_EQ(to_hex(launcher::question_of(guest)),
+            "0000002a"  // 42 bytes follow
+            "ffffffffffff"
+            "020000000007"
+            "0806"  // to all
+            "0001"
+            "0800"
+            "06"
+            "04"
+            "0001"  // a request
+            "020000000007"
+            "0af40105"
+            "000000000000"
+            "0af40101");
+  guest.gateway4.reset();
+  guest.gateway6 = IpAddress::parse("fe80::ff:fe00:0").value();
+  EXPECT_EQ(to_hex(launcher::question_of(guest)),
+            "00000056"  // 86 bytes follow
+            "3333ff000000"
+            "020000000007"
+            "86dd"  // to ff02::1:ff00:0
+            "60000000"
+            "0020"
+            "3a"
+            "ff"
+            "fe80000000000000000000fffe000007"
+            "ff0200000000000000000001ff000000"
+            "87"
+            "00"
+            "7c8f"
+            "00000000"
+            "fe80000000000000000000fffe000000"
+            "01"
+            "01"
+            "020000000007");
 }
 
 }  // namespace
