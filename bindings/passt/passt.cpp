@@ -190,13 +190,19 @@ std::optional<std::uint64_t> number_of(std::string_view text) {
   return number;
 }
 
-/// "107\t107"; none where the kernel's is "1\t0".
+/// "107\t107". None: the kernel's "1\t0", and what it shows of that in a user namespace that has not those
+/// groups (from_kgid_munged()).
 std::optional<std::pair<std::uint64_t, std::uint64_t>> range_of(std::string_view text) {
   const std::size_t tab = std::min(text.find('\t'), text.size());
   const auto low = number_of(text.substr(0, tab));
   const auto high = number_of(text.substr(std::min(tab + 1, text.size())));
-  if (!low || !high || *low > *high) return std::nullopt;
+  if (!low || !high || *low > *high || (*low == nobody && *high == nobody)) return std::nullopt;
   return std::pair{*low, *high};
+}
+
+/// The smallest range with the group that does not read like none.
+std::pair<std::uint64_t, std::uint64_t> range_with(std::uint64_t group) {
+  return {group == nobody ? group - 1 : group, group};
 }
 
 /// What is right already is wanted as it is: check sees when it is not any more, and another attachment that
@@ -208,7 +214,7 @@ void add_sysctls(const Input& input, const PortCount& ports, model::NetState& de
   };
   if (const auto value = observed(ping_groups)) {
     const std::uint64_t group = input.request.helper.gid.value_or(nobody);
-    const auto [low, high] = range_of(*value).value_or(std::pair{group, group});
+    const auto [low, high] = range_of(*value).value_or(range_with(group));
     const bool is_right = range_of(*value) && low <= group && group <= high;
     desired.sysctls[ping_groups] =
         is_right ? *value : fmt::format("{}\t{}", std::min(low, group), std::max(high, group));

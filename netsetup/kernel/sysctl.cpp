@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <fstream>
 #include <string_view>
 
 #include "netsetup/model/converge.h"
@@ -55,8 +56,32 @@ std::string hint_for(int error, const std::string& key, const std::string& value
                      dotted(exists ? key : default_of(key)), words);
 }
 
+constexpr std::string_view ping_groups = "net/ipv4/ping_group_range";
+/// What the kernel shows of its own "1\t0", no group at all, in a user namespace that has neither of the two.
+/// Written there, it would mean the group of that number; "1\t0" means none everywhere, but takes a group 1.
+constexpr std::string_view foreign_groups = "65534\t65534";
+
+/// Whether this process's user namespace has the group.
+bool has_group(std::uint64_t group) {
+  std::ifstream map("/proc/self/gid_map");
+  std::uint64_t inside = 0;
+  std::uint64_t outside = 0;
+  std::uint64_t count = 0;
+  while (map >> inside >> outside >> count) {
+    if (inside <= group && group - inside < count) return true;
+  }
+  return false;
+}
+
 UniqueFd open_file(const std::string& path, int flags) {
   return UniqueFd(::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY));
+}
+
+/// errno is set where it is false.
+bool write_file(const std::string& path, std::string_view value) {
+  const UniqueFd file = open_file(path, O_WRONLY);
+  return file.valid() &&
+         ::write(file.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size());
 }
 
 }  // namespace
@@ -85,7 +110,14 @@ void check_sysctl(const std::string& action, const std::string& key, const std::
   const std::string path = path_of(action, key);
   const bool exists = ::access(path.c_str(), F_OK) == 0;
   const std::string source = exists ? key : default_of(key);
-  if (::access(path_of(action, source).c_str(), W_OK) == 0) return;
+  if (::access(path_of(action, source).c_str(), W_OK) == 0) {
+    if (key != ping_groups || has_group(1) || read_sysctl(key) != foreign_groups) return;
+    throw Error(action, EINVAL)
+        .hint(
+            "This user namespace has no group 1: what is there now could not be given back. Have it set "
+            "where "
+            "the network namespace is made.");
+  }
   const int error = errno;
   if (error != EROFS && error != EACCES) return;
   if (!exists && read_sysctl(source) == value) return;
@@ -93,10 +125,10 @@ void check_sysctl(const std::string& action, const std::string& key, const std::
 }
 
 void write_sysctl(const std::string& action, const std::string& key, const std::string& value) {
-  const UniqueFd file = open_file(path_of(action, key), O_WRONLY);
-  const bool written =
-      file.valid() && ::write(file.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size());
-  if (written) return;
+  const std::string path = path_of(action, key);
+  if (key == ping_groups && value == foreign_groups && write_file(path, "1\t0") && read_sysctl(key) == value)
+    return;
+  if (write_file(path, value)) return;
   Error error(action, errno);
   // Nothing has to be written that is there already: a new link's sysctls come from "default".
   if (read_sysctl(key) == value) return;
