@@ -24,7 +24,7 @@ std::string text_of(unsigned first, unsigned last) {
 }
 
 std::string text_of(const Run& run) {
-  const std::string pod = text_of(run.pod.first, run.pod.last);
+  std::string pod = text_of(run.pod.first, run.pod.last);
   if (run.guest_first == run.pod.first) return pod;
   const unsigned more = static_cast<unsigned>(run.pod.last) - run.pod.first;
   return fmt::format("{}:{}", pod, text_of(run.guest_first, run.guest_first + more));
