@@ -61,6 +61,9 @@ struct PodNetwork {
 /// The guest's MTU where the pod NIC has a larger one: TCP is cut to it then.
 std::optional<std::uint32_t> smaller_mtu_of(const PodNetwork& network, const PodNic& nic);
 
+/// The default route of its family.
+bool is_default(const dhcp::GuestRoute& route);
+
 /// Throws Error(bad_request) in words that a user understands; `notes` gets what is left out or clamped.
 PodNetwork read_pod_network(const PodNic& nic, const Request& request, std::vector<std::string>& notes);
 
