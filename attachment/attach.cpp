@@ -7,6 +7,7 @@
 #include "attachment/attachment.h"
 #include "attachment/guest_dns.h"
 #include "attachment/site.h"
+#include "attachment/tap_node.h"
 #include "dhcp/sandbox.h"
 
 namespace podnic {
@@ -244,18 +245,23 @@ void roll_back(const Draft& draft, const Record& unfinished, Site& site, const R
     NetState wanted = design.desired;
     leave_behind(unfinished, design, wanted);
     converge_to(wanted, unfinished, site, progress);
+    make_tap_node(*draft.former, site);
     store.save(*draft.former);
   } else {
     NetState before = unfinished.before;
     forget_gone_links(site.observe(before), ownership_of(unfinished), before);
     converge_to(before, unfinished, site, progress);
+    if (!tap_node_of(unfinished).empty()) remove_tap_node(unfinished.netns, unfinished.guest.tap);
     store.remove(unfinished.id);
   }
 }
 
 /// Makes it so, or leaves it as it was.
 void carry_out(Draft& draft, Site& site, const RecordStore& store, const Progress& progress) {
-  if (draft.steps.empty() && draft.former == draft.record) return;
+  if (draft.steps.empty() && draft.former == draft.record) {
+    make_tap_node(draft.record, site);
+    return;
+  }
   site.kernel.check_prerequisites(draft.steps);
   Record unfinished = draft.record;
   unfinished.phase = Phase::attaching;
@@ -264,6 +270,10 @@ void carry_out(Draft& draft, Site& site, const RecordStore& store, const Progres
   try {
     site.converge(draft.steps, draft.wanted, ownership_of(unfinished), progress);
     end_obsolete_connections(draft, site);
+    make_tap_node(draft.record, site);
+    if (draft.former && draft.former->guest.tap != draft.record.guest.tap &&
+        !tap_node_of(*draft.former).empty())
+      remove_tap_node(draft.former->netns, draft.former->guest.tap);
     store.save(draft.record);
   } catch (Error& error) {
     try {

@@ -9,6 +9,7 @@
 
 #include "attachment/attachment.h"
 #include "attachment/site.h"
+#include "attachment/tap_node.h"
 #include "bindings/pod_network.h"
 
 namespace podnic {
@@ -23,12 +24,15 @@ bool remove_orphans(const Target& target, const std::string& netns, const Record
   if (!target.id.empty()) {
     // A damaged one that is asked for by its id goes as well.
     const std::optional<Record> record = load_if_readable(store, target.id);
+    if (record && record->netns_path == netns && !tap_node_of(*record).empty())
+      remove_tap_node(record->netns, record->guest.tap);
     return (!record || record->netns_path == netns) && store.remove(target.id);
   }
   bool found = false;
   for (const std::string& id : store.ids()) {
     const std::optional<Record> record = load_if_readable(store, id);
     if (!record || record->netns_path != netns || record->request.interface != target.interface) continue;
+    if (!tap_node_of(*record).empty()) remove_tap_node(record->netns, record->guest.tap);
     found = store.remove(id) || found;
   }
   return found;
@@ -79,7 +83,7 @@ void add_routing_tables(const NetState& observed, const std::vector<std::string>
 /// Everything that carries our tag must go, whether a record knows of it or not. Who administers the pod's
 /// network can write the tag on what we never make and nobody can delete, such as the loopback.
 void add_tagged(const std::string& tag, const std::optional<Record>& record, Site& site, NetState& before) {
-  constexpr std::array<std::string_view, 4> ours{"tun", "bridge", "dummy", "ifb"};
+  constexpr std::array<std::string_view, 6> ours{"tun", "bridge", "dummy", "ifb", "macvlan", "macvtap"};
   const NetState observed = site.kernel.observe({});
   const auto makes = [&](const model::Link& link) {
     // Of a veth podnic makes both ends; the pod NIC's other one is elsewhere.
@@ -181,6 +185,10 @@ bool detach_in(Site& site, const Target& target, const RecordStore& store, const
     record->phase = Phase::detaching;
     save_if_possible(store, *record);
   }
+  for (const auto& [name, link] : observed.links) {
+    if (link && link->kind == "macvtap" && link->alias == ownership.tag) remove_tap_node(site.identity, name);
+  }
+  if (record && !tap_node_of(*record).empty()) remove_tap_node(site.identity, record->guest.tap);
   site.converge(steps, before, ownership, progress);
   store.remove(id);
   return record || !steps.empty();

@@ -5,6 +5,7 @@
 
 #include "attachment/attachment.h"
 #include "attachment/site.h"
+#include "attachment/tap_node.h"
 #include "bindings/guard.h"
 
 namespace podnic {
@@ -36,6 +37,17 @@ std::map<std::string, kernel::Count> refused_by_guard(const Record& record, Site
     }
   }
   return refused;
+}
+
+/// What a guest sends comes in at a tap, and leaves by a macvtap.
+kernel::LinkStats as_of_tap(const Record& record, const kernel::LinkStats& stats) {
+  if (tap_node_of(record).empty()) return stats;
+  return {.rx_packets = stats.tx_packets,
+          .rx_bytes = stats.tx_bytes,
+          .rx_dropped = stats.tx_dropped,
+          .tx_packets = stats.rx_packets,
+          .tx_bytes = stats.rx_bytes,
+          .tx_dropped = stats.rx_dropped};
 }
 
 void add_drops(Site& site, Status& status) {
@@ -108,6 +120,10 @@ std::vector<model::Drift> check(const Target& target, const Place& place) {
   const model::NetState observed = site.observe(design.desired);
   const std::vector<model::Drift> found = model::drifts(observed, design.desired, ownership_of(record));
   drifts.insert(drifts.end(), found.begin(), found.end());
+  // Without the link there is no device either, which has been said.
+  if (drifts.empty() && !is_tap_node_right(record, site))
+    drifts.push_back(
+        {fmt::format("device node '{}'", tap_node_of(record)), "as it was made", "missing or changed"});
   add_address_drifts(record, observed, drifts);
   return drifts;
 }
@@ -140,7 +156,8 @@ std::vector<Status> show(const Place& place, bool everywhere) {
       Site site(home, Site::Use::look);
       status.refused = refused_by_guard(status.record, site);
       const auto stats = site.kernel.link_stats();
-      if (const auto tap = stats.find(status.record.guest.tap); tap != stats.end()) status.tap = tap->second;
+      if (const auto tap = stats.find(status.record.guest.tap); tap != stats.end())
+        status.tap = as_of_tap(status.record, tap->second);
       add_drops(site, status);
     }
     all.push_back(std::move(status));
@@ -165,12 +182,15 @@ dhcp::Sockets open_service(const Record& record, const Place& place) {
 
 std::vector<UniqueFd> open_tap_queues(const Record& record, const Place& place) {
   const auto tap = record.desired.links.find(record.guest.tap);
-  if (tap == record.desired.links.end() || !tap->second || !tap->second->tap) {
+  const bool is_there = tap != record.desired.links.end() && tap->second;
+  const bool is_macvtap = is_there && tap->second->kind == "macvtap";
+  if (!is_there || (!is_macvtap && !tap->second->tap)) {
     throw Error(fmt::format("attachment '{}' has no tap", record.id));
   }
   const kernel::Netns netns = open_home(record, place);
   kernel::Kernel kernel(netns);
   expect_home(netns, kernel.identity(), record);
+  if (is_macvtap) return kernel.open_macvtap_queues(record.guest.tap, record.guest.queues);
   return kernel.open_tap_queues(record.guest.tap, *tap->second->tap, record.guest.queues);
 }
 

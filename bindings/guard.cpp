@@ -80,7 +80,8 @@ struct Builder {
 
   void frames() {
     Chain chain{.name = "frames",
-                .hook = Hook{"filter", NF_NETDEV_INGRESS, NF_IP_PRI_FILTER, true, guard.tap}};
+                .hook = Hook{"filter", guard.is_way_out ? NF_NETDEV_EGRESS : NF_NETDEV_INGRESS,
+                             NF_IP_PRI_FILTER, true, guard.tap}};
     chain.rules = {
         rule({frame_from(guard.mac, ETH_P_IP), frame_saddr_in(Family::v4, "addresses4"), go_to("own_ipv4")}),
         rule(

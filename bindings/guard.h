@@ -1,6 +1,7 @@
 // The guard at a guest's tap: a guest says there only what is its own to say.
 //
-// An nftables table of family netdev on the tap's ingress, before bridge, stack or network see a frame:
+// An nftables table of family netdev on the tap's ingress (of a macvtap: its egress), before bridge, stack or
+// network see a frame:
 //
 //   frames       from the guest's MAC address, and an IP address of its own? Most frames go on from here
 //   own_ipv4/6   anything, but no answer of a DHCP server
@@ -45,6 +46,8 @@ struct Guard {
   std::vector<IpAddress> others;     ///< somebody else's, whatever prefix they are in
   bool passes_bridge_group = false;  ///< LLDP and the like: the bridge knows which
   std::optional<Onward> onward;
+  /// The guest's frames leave by the link, a macvtap; they do not come in by it.
+  bool is_way_out = false;
   /// Everything that passes goes there, and is given back to the tap behind its ingress (an ifb); empty: it
   /// goes on by itself.
   std::string by_way_of = {};

@@ -144,6 +144,7 @@ Json to_json_without_ports(const Request& request) {
   if (!request.allowed.empty()) json["allowedAddresses"] = to_json(request.allowed);
   if (request.routing_table) json["routingTable"] = *request.routing_table;
   if (request.group_fwd_mask != 0) json["groupFwdMask"] = request.group_fwd_mask;
+  if (request.macvtap_mode) json["macvtapMode"] = name_of(*request.macvtap_mode);
   if (!request.service.dhcp4) json["dhcp4"] = false;
   if (!request.service.dhcp6) json["dhcp6"] = false;
   if (!request.service.router) json["ra"] = false;

@@ -6,6 +6,7 @@
 
 #include "bindings/binding.h"
 #include "bindings/bridge/bridge.h"
+#include "bindings/macvtap/macvtap.h"
 #include "bindings/masquerade/masquerade.h"
 #include "bindings/passt/passt.h"
 #include "bindings/tc/tc.h"
@@ -15,7 +16,7 @@ namespace {
 
 constexpr std::string_view tag_prefix = "podnic:";
 
-const std::array<Binding, 4> bindings{{
+const std::array<Binding, 5> bindings{{
     {.name = "masquerade",
      .observes = masquerade::observes,
      .design = masquerade::design,
@@ -29,6 +30,12 @@ const std::array<Binding, 4> bindings{{
     {.name = "tc",
      .observes = tc::observes,
      .design = tc::design,
+     .needs_router = true,
+     .can_be_quiet = true},
+    {.name = "macvtap",
+     .observes = macvtap::observes,
+     .design = macvtap::design,
+     .needs_placeholder = true,
      .needs_router = true,
      .can_be_quiet = true},
     {.name = "passt", .observes = passt::observes, .design = passt::design, .needs_helper = true},

@@ -125,6 +125,12 @@ void validate(const Request& request) {
            "Bits 0, 1 and 2 (STP, pause, LACP) are not possible; LLDP is 0x4000.");
   }
   validate_guard(request);
+  if (request.macvtap_mode) {
+    if (request.binding != "macvtap")
+      refuse(fmt::format("a macvtap mode cannot be had with binding {}", request.binding), "Leave it out.");
+    if (request.macvtap_mode == model::MacvlanMode::source)
+      refuse("macvtap mode source is not possible", "It is bridge, private, vepa or passthru.");
+  }
   if (!request.mesh.empty() && find_mesh(request.mesh) == nullptr) {
     refuse(fmt::format("there is no service mesh '{}'", request.mesh),
            fmt::format("Those that podnic knows are: {}.", fmt::join(mesh_names(), ", ")));

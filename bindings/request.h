@@ -11,6 +11,7 @@
 #include "bindings/ports.h"
 #include "bindings/service.h"
 #include "dhcp/lease.h"
+#include "netsetup/model/macvlan.h"
 #include "netsetup/types/ip.h"
 #include "netsetup/types/mac_address.h"
 
@@ -57,12 +58,13 @@ struct Request {
   Topology topology = Topology::tap;
   TapRequest tap;
   HelperRequest helper;
-  std::optional<MacAddress> mac;        ///< of the guest; absent: the pod NIC's
-  std::optional<std::uint32_t> mtu;     ///< bytes; absent: the pod NIC's
-  bool guard = true;                    ///< the guest says at its tap only what is its own to say
-  std::vector<IpPrefix> allowed;        ///< addresses that are its own as well, as far as the guard goes
-  std::uint16_t group_fwd_mask = 0;     ///< of a bridge that the guest and the pod NIC share: bit 14 is LLDP
-  std::optional<IpPrefix> guest_cidr4;  ///< absent: the first free one of the binding's list
+  std::optional<MacAddress> mac;     ///< of the guest; absent: the pod NIC's
+  std::optional<std::uint32_t> mtu;  ///< bytes; absent: the pod NIC's
+  bool guard = true;                 ///< the guest says at its tap only what is its own to say
+  std::vector<IpPrefix> allowed;     ///< addresses that are its own as well, as far as the guard goes
+  std::uint16_t group_fwd_mask = 0;  ///< of a bridge that the guest and the pod NIC share: bit 14 is LLDP
+  std::optional<model::MacvlanMode> macvtap_mode;  ///< of binding macvtap; absent: bridge
+  std::optional<IpPrefix> guest_cidr4;             ///< absent: the first free one of the binding's list
   std::optional<IpPrefix> guest_cidr6;
   /// Of the guest's own, which is also its connections' mark and zone (docs/adr/0017); 0: none. Absent: one
   /// where it needs one.

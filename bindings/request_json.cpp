@@ -112,6 +112,7 @@ Request read_request(ObjectReader& reader, Request base) {
   if (const auto table = read_u32(reader, "routingTable")) base.routing_table = table;
   if (const auto mask = reader.number("groupFwdMask", 0xffff))
     base.group_fwd_mask = static_cast<std::uint16_t>(*mask);
+  if (const auto mode = reader.parsed("macvtapMode", model::parse_macvlan_mode)) base.macvtap_mode = mode;
   read_service(reader, base.service);
   if (auto bandwidth = reader.object("bandwidth"))
     base.bandwidth = read_bandwidth(*std::move(bandwidth), base.bandwidth);

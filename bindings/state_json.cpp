@@ -71,6 +71,7 @@ Json link_json(const model::Link& link) {
     json["bridge"] = {{"multicastSnooping", link.bridge->multicast_snooping},
                       {"groupForwardMask", link.bridge->group_forward_mask}};
   }
+  if (link.macvlan) json["macvlan"] = {{"mode", name_of(link.macvlan->mode)}, {"lower", link.macvlan->lower}};
   if (link.port) json["port"] = {{"learning", link.port->learning}};
   if (link.tap) {
     json["tap"] = {{"uid", link.tap->uid ? Json(*link.tap->uid) : Json(nullptr)},
@@ -115,6 +116,10 @@ model::Link read_link(ObjectReader reader) {
   }
   if (auto port = reader.object("port")) {
     link.port = {.learning = required(*port, "learning", port->flag("learning"))};
+  }
+  if (auto macvlan = reader.object("macvlan")) {
+    link.macvlan = {.mode = required(*macvlan, "mode", macvlan->parsed("mode", model::parse_macvlan_mode)),
+                    .lower = required(*macvlan, "lower", macvlan->text("lower"))};
   }
   if (auto tap = reader.object("tap")) {
     link.tap = {.uid = read_u32(*tap, "uid"),

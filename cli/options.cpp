@@ -116,6 +116,8 @@ po::options_description request_flags() {
        "the guest's own routing table, 7001 to 7032; 0: none (default: one where it needs one)")  //
       ("group-fwd-mask", po::value<std::string>(),
        "bridge: which frames for 01:80:c2:00:00:0X pass; 0x4000: LLDP (default none)")  //
+      ("macvtap-mode", po::value<std::string>(),
+       "macvtap: bridge (default), private, vepa or passthru")  //
       ("router6", po::value<std::string>(),
        "bridge: link-local address of the pod's IPv6 gateway (default: it is asked)")  //
       ("port", po::value<std::vector<std::string>>(),
@@ -312,6 +314,8 @@ void read_request(const Flags& flags, bindings::Request& request) {
   if (const auto table = flags.get<std::uint32_t>("routing-table")) request.routing_table = table;
   if (const auto mask = flags.get<std::string>("group-fwd-mask"))
     request.group_fwd_mask = parse_mask(*mask, "group-fwd-mask");
+  if (const auto mode = flags.get<std::string>("macvtap-mode"))
+    request.macvtap_mode = understand(model::parse_macvlan_mode(*mode), "macvtap-mode");
   read_list(flags, "port", bindings::PortForward::parse, request.ports, "all");
   read_list(flags, "except-port", bindings::PortForward::parse, request.except_ports);
   read_list(flags, "reserve-port", bindings::PortForward::parse, request.reserved_ports);

@@ -11,6 +11,7 @@
 #include "bindings/pod_network.h"
 #include "bindings/quiet.h"
 #include "bindings/refuse.h"
+#include "bindings/takeover.h"
 #include "netsetup/model/converge.h"
 #include "netsetup/types/interface_name.h"
 
@@ -20,7 +21,6 @@ namespace {
 using model::Address;
 using model::Link;
 using model::NetState;
-using model::Route;
 
 constexpr std::array<std::string_view, 3> bridge_netfilter{"net/bridge/bridge-nf-call-arptables",
                                                            "net/bridge/bridge-nf-call-ip6tables",
@@ -67,108 +67,17 @@ Names choose_names(const Input& input) {
     throw Error(fmt::format("the tap cannot be named '{}': another link of this attachment is", names.tap), 0,
                 ErrorKind::bad_request);
   }
-  const Link* in_the_way = model::find_link(input.observed, names.nic);
-  if (in_the_way != nullptr && !input.before.links.contains(interface)) {
-    throw Error(fmt::format("link '{}' exists already and is not ours", names.nic), 0, ErrorKind::conflict)
-        .hint(fmt::format("'{}' is to have that name while the guest has its address.", interface));
-  }
+  expect_free(names.nic, input);
   return names;
 }
 
-/// Addresses for the plumbing, made of the guest's: the first byte is another, unicast and locally
-/// administered. High ones, so that no bridge takes them for its own.
 struct PlumbingMacs {
   MacAddress tap, nic, bridge;
 };
 
 PlumbingMacs choose_macs(const MacAddress& guest) {
-  std::array<MacAddress, 3> macs{guest, guest, guest};
-  std::uint8_t first = 0xfe;
-  for (MacAddress& mac : macs) {
-    if (first == guest.bytes[0]) first = static_cast<std::uint8_t>(first - 4);
-    mac.bytes[0] = first;
-    first = static_cast<std::uint8_t>(first - 4);
-  }
+  const std::vector<MacAddress> macs = plumbing_macs(guest, 3);
   return {macs[0], macs[1], macs[2]};
-}
-
-/// The kernel's own routes come with the addresses, and go; those of advertisements it learns anew.
-bool is_to_be_given_back(const Route& route, const PodNic& nic) {
-  const bool uses_address = route.source && std::ranges::any_of(nic.link.addresses, [&](const Address& one) {
-                              return one.prefix.address == *route.source;
-                            });
-  if (!route.goes_by(nic.name) && !uses_address) return false;
-  return std::ranges::none_of(nic.link.addresses, [&](const Address& one) {
-    const std::optional<Route> made = model::prefix_route(nic.name, one);
-    return made && made->destination == route.destination && made->table == route.table &&
-           made->metric == route.metric && route.protocol == model::route_by_kernel &&
-           route.goes_by(nic.name);
-  });
-}
-
-/// The routes that an address brings although the pod has none of them: whoever wired it took them away.
-std::vector<Route> unwanted_routes(const PodNic& nic) {
-  std::vector<Route> all;
-  for (const Address& address : nic.link.addresses) {
-    const std::optional<Route> made = model::prefix_route(nic.name, address);
-    if (!made || !nic.link.up) continue;
-    const bool is_there = std::ranges::any_of(nic.routes, [&](const Route& route) {
-      return route.destination == made->destination && route.protocol == model::route_by_kernel &&
-             route.link == nic.name;
-    });
-    if (!is_there) all.push_back(*made);
-  }
-  return all;
-}
-
-/// What detach gives back. Of an attachment that is there it is what its record says.
-NetState original(const Input& input, const PodNic& nic, const Names& names) {
-  NetState state;
-  Link link = nic.link;
-  link.former_name = names.nic;
-  state.links[nic.name] = std::move(link);
-  if (input.before.links.contains(nic.name)) {
-    state.routes = input.before.routes;
-    state.no_routes = input.before.no_routes;
-    return state;
-  }
-  for (const Route& route : nic.routes) {
-    if (!is_to_be_given_back(route, nic)) continue;
-    if (!route.beyond.empty() && !route.from_router_advertisement()) {
-      throw Error(fmt::format("the pod's route to {} has {}, which podnic could not give back on detach",
-                              route.destination.to_string(), route.beyond),
-                  0, ErrorKind::conflict)
-          .hint("Replace the route by a plain one, or use masquerade, which leaves the pod's routes alone.");
-    }
-    state.routes.push_back(route);
-  }
-  state.no_routes = unwanted_routes(nic);
-  return state;
-}
-
-/// What the guest's address leaves behind in the pod: found by the kubelet and by CNI CHECK, reached by
-/// nothing.
-Link placeholder(const Input& input, const PodNic& nic, const Names& names) {
-  const Link* found = model::find_link(input.observed, nic.name);
-  const bool is_there = found != nullptr && found->alias == input.tag;
-  const std::string kind = is_there ? found->kind : input.placeholder_kind;
-  Link link{.kind = kind,
-            .mac = nic.link.mac,
-            .mtu = nic.link.mtu,
-            .up = nic.link.up,
-            .master = {},
-            .alias = input.tag,
-            .ipv6_link_local = nic.link.mtu < model::min_ipv6_mtu || !exists(input.observed, default_ipv6)};
-  if (kind == "bridge") link.bridge = model::BridgeOptions{.multicast_snooping = false};
-  link.former_name = names.placeholder;
-  for (const Address& address : nic.link.addresses) {
-    const IpPrefix& prefix = address.prefix;
-    if (prefix.address.is_link_local()) continue;
-    // No route: the pod's processes learn at once that they have no network, not after a time-out.
-    link.addresses.push_back(
-        {.prefix = prefix, .no_dad = prefix.address.is_v6(), .no_prefix_route = true, .peer = address.peer});
-  }
-  return link;
 }
 
 struct Plumbing {
@@ -223,7 +132,7 @@ struct Plumbing {
     desired.links[names.bridge] = std::move(bridge);
     desired.links[names.tap] = std::move(tap);
     desired.links[names.nic] = std::move(pod);
-    desired.links[nic.name] = placeholder(input, nic, names);
+    desired.links[nic.name] = placeholder_of(input, nic, names.placeholder, has_ipv6());
   }
 
   void add_sysctls(NetState& desired) const {
@@ -285,7 +194,7 @@ Design design(const Input& input) {
                              .address4 = choose_server_address(input, nic),
                              .address6 = IpAddress::link_local_of(macs.bridge)},
                             design.notes);
-  design.original = original(input, nic, names);
+  design.original = original_of(input, nic, names.nic);
   const Plumbing plumbing{input, nic, names, macs, network, design.leases};
   plumbing.add_links(design.desired);
   plumbing.add_sysctls(design.desired);

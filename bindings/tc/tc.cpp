@@ -4,12 +4,12 @@
 
 #include <algorithm>
 
+#include "bindings/from_network.h"
 #include "bindings/guard.h"
 #include "bindings/limits.h"
 #include "bindings/pod_network.h"
 #include "bindings/quiet.h"
 #include "bindings/tc/filters.h"
-#include "bindings/tc/from_network.h"
 #include "netsetup/types/interface_name.h"
 
 namespace podnic::bindings::tc {

@@ -10,6 +10,7 @@
 
 #include "netsetup/kernel/announce.h"
 #include "netsetup/kernel/conntrack.h"
+#include "netsetup/kernel/macvtap.h"
 #include "netsetup/kernel/nftables.h"
 #include "netsetup/kernel/router_probe.h"
 #include "netsetup/kernel/rtnetlink.h"
@@ -57,7 +58,7 @@ struct Kernel::Impl {
 
   void make(const std::string& action, const model::CreateLink& step) {
     if (step.link.tap) return create_tap(worker, *route, action, step);
-    constexpr std::array<std::string_view, 4> kinds{"bridge", "dummy", "ifb", "veth"};
+    constexpr std::array<std::string_view, 6> kinds{"bridge", "dummy", "ifb", "macvlan", "macvtap", "veth"};
     if (std::ranges::find(kinds, step.link.kind) != kinds.end())
       return rtnetlink::create_link(*route, action, step);
     throw Error(fmt::format("{}: only taps and {} can be created, not '{}'", action, fmt::join(kinds, ", "),
@@ -230,6 +231,14 @@ void Kernel::check_prerequisites(const model::Plan& plan) {
 std::vector<UniqueFd> Kernel::open_tap_queues(const std::string& name, const model::TapOptions& options,
                                               unsigned count) {
   return kernel::open_tap_queues(impl_->worker, name, options, count);
+}
+
+std::vector<UniqueFd> Kernel::open_macvtap_queues(const std::string& name, unsigned count) {
+  return kernel::open_macvtap_queues(impl_->worker, name, count);
+}
+
+dev_t Kernel::macvtap_device(const std::string& name) {
+  return kernel::macvtap_device(impl_->worker, name);
 }
 
 }  // namespace podnic::kernel

@@ -5,6 +5,8 @@
 // every Error names the object and carries the kernel's extended-ack text.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -87,6 +89,9 @@ class Kernel {
   /// Opens `count` queues of an existing tap, close-on-exec, for a VM to inherit.
   [[nodiscard]] std::vector<UniqueFd> open_tap_queues(const std::string& name,
                                                       const model::TapOptions& options, unsigned count);
+  /// The same of a macvtap; see macvtap.h.
+  [[nodiscard]] std::vector<UniqueFd> open_macvtap_queues(const std::string& name, unsigned count);
+  [[nodiscard]] dev_t macvtap_device(const std::string& name);
 
  private:
   struct Impl;

@@ -71,6 +71,15 @@ model::BridgeOptions bridge_options(ByteView info) {
   return options;
 }
 
+model::MacvlanOptions macvlan_options(ByteView info) {
+  model::MacvlanOptions options;
+  each_attribute(info, [&](int type, ByteView payload) {
+    if (type == IFLA_MACVLAN_MODE)
+      options.mode = static_cast<model::MacvlanMode>(number_in<std::uint32_t>(payload));
+  });
+  return options;
+}
+
 model::PortOptions port_options(ByteView info) {
   model::PortOptions options;
   each_attribute(info, [&](int type, ByteView payload) {
@@ -105,6 +114,7 @@ void read_link_info(ByteView link_info, Link& link) {
   if (link.kind == "bridge") link.bridge = bridge_options(data);
   if (link.kind == "tun") link.tap = tap_options(data);
   link.hears_own_mac_only = hears_own_mac_only(link.kind, data);
+  if (link.kind == "macvlan" || link.kind == "macvtap") link.macvlan = macvlan_options(data);
 }
 
 bool makes_link_local(ByteView per_family) {
@@ -406,6 +416,7 @@ void observe(NetlinkSocket& socket, NetState& state) {
   for (auto& [index, found] : links) {
     found.link.master = name_of(found.master);
     if (found.link.kind == "veth" && !found.is_elsewhere) found.link.peer = name_of(found.lower);
+    if (found.link.macvlan && !found.is_elsewhere) found.link.macvlan->lower = name_of(found.lower);
     put_in_order(found);
   }
   for (auto& [index, found] : links) state.links[std::move(found.name)] = std::move(found.link);

@@ -20,9 +20,15 @@ using model::CreateLink;
 using model::DeleteAddress;
 using model::SetLink;
 
-void put_kind(Message& message, std::string_view kind, const std::optional<model::BridgeOptions>& bridge) {
+void put_kind(Message& message, std::string_view kind, const std::optional<model::BridgeOptions>& bridge,
+              const std::optional<model::MacvlanOptions>& macvlan = {}) {
   message.nest(IFLA_LINKINFO, [&] {
     message.put_text(IFLA_INFO_KIND, kind);
+    if (macvlan) {
+      message.nest(IFLA_INFO_DATA, [&] {
+        message.put_number<std::uint32_t>(IFLA_MACVLAN_MODE, static_cast<std::uint8_t>(macvlan->mode));
+      });
+    }
     if (!bridge) return;
     message.nest(IFLA_INFO_DATA, [&] {
       message.put_number<std::uint8_t>(IFLA_BR_MCAST_SNOOPING, bridge->multicast_snooping ? 1 : 0);
@@ -48,6 +54,8 @@ void put_pair(Message& message, std::string_view kind, const std::string& peer, 
 std::string hint_for_kind(const std::string& kind) {
   if (kind == "bridge") return "The kernel has no bridges: CONFIG_BRIDGE (module bridge).";
   if (kind == "ifb") return "Limiting what a guest sends takes CONFIG_IFB (module ifb) of the kernel.";
+  if (kind == "macvlan") return "The kernel has no macvlan: CONFIG_MACVLAN (module macvlan).";
+  if (kind == "macvtap") return "The kernel has no macvtap: CONFIG_MACVTAP (module macvtap).";
   if (kind == "veth") return "Limiting what a guest sends takes CONFIG_VETH (module veth) of the kernel.";
   return {};
 }
@@ -151,15 +159,24 @@ void create_link(NetlinkSocket& socket, const std::string& action, const CreateL
   Message create(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfomsg{});
   create.put_text(IFLA_IFNAME, step.name);
   create.put(IFLA_ADDRESS, step.link.mac.bytes);
+  if (const auto& macvlan = step.link.macvlan) {
+    const int lower = index_of(socket, macvlan->lower);
+    if (lower == 0) throw Error(action + ": there is no link '" + macvlan->lower + "' to lie on", ENODEV);
+    create.put_number(IFLA_LINK, static_cast<std::uint32_t>(lower));
+  }
   if (step.peer)
     put_pair(create, step.link.kind, step.link.peer, *step.peer);
   else
-    put_kind(create, step.link.kind, step.link.bridge);
+    put_kind(create, step.link.kind, step.link.bridge, step.link.macvlan);
   if (const auto refusal = socket.request(create)) {
     if (refusal->error_number == EEXIST)
       throw Error(action + ": a link of that name exists already", 0, ErrorKind::conflict);
     Error error = refusal->error(action);
     if (refusal->error_number == EOPNOTSUPP) error.hint(hint_for_kind(step.link.kind));
+    // netdev_rx_handler_register(): one user of a link's frames.
+    if (refusal->error_number == EBUSY && step.link.macvlan)
+      error.hint(
+          "The link is a port of a bridge or bond, or has other macvlans that mode passthru excludes.");
     throw error;
   }
   // The kernel takes neither an alias nor an address generation mode at creation, and only an MTU that is set

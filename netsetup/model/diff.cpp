@@ -30,8 +30,8 @@ namespace {
 /// What can be changed to the wanted link without making it anew. An MTU that comes over IPv6's least brings
 /// IPv6 back with settings that nobody has chosen.
 bool can_become(const Link& found, const Link& wanted) {
-  return found.kind == wanted.kind && found.tap == wanted.tap && found.peer == wanted.peer &&
-         (found.mtu < min_ipv6_mtu) == (wanted.mtu < min_ipv6_mtu);
+  return found.kind == wanted.kind && found.tap == wanted.tap && found.macvlan == wanted.macvlan &&
+         found.peer == wanted.peer && (found.mtu < min_ipv6_mtu) == (wanted.mtu < min_ipv6_mtu);
 }
 
 /// Collects steps while keeping the state that they lead to, so that each step is judged by what is true by
@@ -82,12 +82,14 @@ struct Planner {
     }
   }
 
-  /// Links by what passes there first. Plumbing is of podnic's own and has no guest behind it.
-  enum class On : std::uint8_t { plumbing, taps, other_links };
+  /// Links by what passes there first. Plumbing is of podnic's own and has no guest behind it. Macvlans lie
+  /// on another link, which is as it must be before they are there.
+  enum class On : std::uint8_t { plumbing, taps, other_links, macvlans };
 
   [[nodiscard]] On class_of(const std::string& name) const {
     const auto link = wanted.links.find(name);
     if (link == wanted.links.end() || !link->second || !is_ours(*link->second)) return On::other_links;
+    if (link->second->macvlan) return On::macvlans;
     return link->second->tap ? On::taps : On::plumbing;
   }
 
@@ -167,14 +169,16 @@ struct Planner {
     });
   }
 
-  /// What a table sees: packets, or the frames of a link of ours or of another.
-  enum class Of : std::uint8_t { packets, own_frames, other_frames };
+  /// What a table sees: packets, or the frames of a link of ours or of another: those that it sends
+  /// elsewhere, or that it only looks at.
+  enum class Of : std::uint8_t { packets, own_frames, other_frames, passing_frames };
 
   [[nodiscard]] Of kind_of(const nft::Table& table) const {
     const std::string device = nft::device_of(table);
     if (device.empty()) return Of::packets;
     const Link* link = find_link(now, device);
-    return link != nullptr && !owns(ownership, device, *link) ? Of::other_frames : Of::own_frames;
+    if (link == nullptr || owns(ownership, device, *link)) return Of::own_frames;
+    return nft::targets_of(table).empty() ? Of::passing_frames : Of::other_frames;
   }
 
   /// A guest's frames are sent another way before the one that they had goes.
@@ -209,15 +213,28 @@ struct Planner {
     }
   }
 
-  void create_links() {
+  /// A macvlan of mode passthru has the MAC address of the link that it lies on, and others must not have it.
+  void set_mac_below(const MacvlanOptions& macvlan) {
+    const auto lower = wanted.links.find(macvlan.lower);
+    const Link* found = find_link(now, macvlan.lower);
+    if (found == nullptr || lower == wanted.links.end() || !lower->second || found->mac == lower->second->mac)
+      return;
+    if (found->up) emit(SetLink{.name = macvlan.lower, .up = false});
+    emit(SetLink{.name = macvlan.lower, .mac = lower->second->mac});
+  }
+
+  void create_links(bool macvlans) {
     for (const auto& [name, link] : wanted.links) {
-      if (!link || !is_ours(*link) || find_in_place(name, *link) != nullptr) continue;
+      if (!link || !is_ours(*link) || link->macvlan.has_value() != macvlans ||
+          find_in_place(name, *link) != nullptr)
+        continue;
       const std::string& first_name = link->former_name.empty() ? name : link->former_name;
       if (const Link* found = find_link(now, first_name)) {
         if (!owns(ownership, first_name, *found)) throw_taken("link", first_name, "alias", found->alias);
         if (can_become(*found, *link)) continue;
         emit(DeleteLink{first_name});
       }
+      if (link->macvlan) set_mac_below(*link->macvlan);
       CreateLink step{first_name, *link};
       // Both are ours: the other one comes into being along with this one.
       if (const auto peer = wanted.links.find(link->peer); peer != wanted.links.end())
@@ -442,21 +459,25 @@ Plan diff(const NetState& observed, const NetState& wanted, const Ownership& own
   planner.delete_tables({Planner::Of::other_frames});
   planner.delete_rules();
   planner.delete_links();
+  planner.delete_tables({Planner::Of::passing_frames});
   planner.replace_tables(Planner::Of::packets);
-  planner.create_links();
+  planner.create_links(false);
   planner.delete_routes();
   planner.delete_addresses();
   planner.rename_links(false);
   planner.rename_links(true);
+  planner.create_links(true);
   planner.set_sysctls();
   planner.set_shapers();
   planner.add_filters(Planner::On::plumbing);
   planner.set_links({Planner::On::plumbing});
   // Before the taps are up: nothing of a guest passes by.
   planner.replace_tables(Planner::Of::own_frames);
+  planner.replace_tables(Planner::Of::passing_frames);
   planner.add_filters(Planner::On::taps);
   planner.delete_filters();
   planner.set_links({Planner::On::taps, Planner::On::other_links});
+  planner.set_links({Planner::On::macvlans});
   planner.add_addresses();
   planner.allow_link_local();
   planner.add_ways_to_gateways();

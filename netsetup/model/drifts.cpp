@@ -52,6 +52,11 @@ struct Collector {
               std::to_string(found.bridge->group_forward_mask));
     }
     if (wanted.tap && found.tap) compare(what("tap options"), text_of(*wanted.tap), text_of(*found.tap));
+    if (wanted.macvlan && found.macvlan) {
+      compare(what("mode"), std::string(name_of(wanted.macvlan->mode)),
+              std::string(name_of(found.macvlan->mode)));
+      compare(what("lower link"), wanted.macvlan->lower, found.macvlan->lower);
+    }
     if (wanted.port && found.port) {
       compare(what("learning"), on_off(wanted.port->learning), on_off(found.port->learning));
     }

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "netsetup/model/macvlan.h"
 #include "netsetup/model/nft.h"
 #include "netsetup/model/tc.h"
 #include "netsetup/types/ip.h"
@@ -85,6 +86,7 @@ struct Link {
   std::optional<BridgeOptions> bridge;
   std::optional<PortOptions> port;  ///< wanted: absent means that they do not matter
   std::optional<TapOptions> tap;
+  std::optional<MacvlanOptions> macvlan;  ///< of kinds macvlan and macvtap
   /// Of both families, IPv4 first. In the order in which they were, or must be, added: the kernel takes the
   /// first of a subnet for the primary one and prefers it as a source. Compared as a set.
   std::vector<Address> addresses;

@@ -120,9 +120,18 @@ Fragment frame_from(const MacAddress& mac, std::uint16_t ethertype) {
           fmt::format("ether saddr {} ether type {}", mac.to_string(), type_word(ethertype))};
 }
 
+Fragment frame_from(const MacAddress& mac) {
+  return {is_ethernet() + compare(link_header, frame_source, value_of_mac(mac)),
+          "ether saddr " + mac.to_string()};
+}
+
 Fragment frame_not_from(const MacAddress& mac) {
   return {is_ethernet() + compare(link_header, frame_source, value_of_mac(mac), NFT_CMP_NEQ),
           "ether saddr != " + mac.to_string()};
+}
+
+Fragment frame_to(const MacAddress& mac) {
+  return {is_ethernet() + compare(link_header, 0, value_of_mac(mac)), "ether daddr " + mac.to_string()};
 }
 
 Fragment frame_type_is(std::uint16_t ethertype) {

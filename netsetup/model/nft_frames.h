@@ -14,7 +14,9 @@ namespace podnic::model::nft {
 
 /// The EtherType is that of a VLAN tag where the frame has one (nft_payload_copy_vlan()).
 Fragment frame_from(const MacAddress& mac, std::uint16_t ethertype);
+Fragment frame_from(const MacAddress& mac);
 Fragment frame_not_from(const MacAddress& mac);
+Fragment frame_to(const MacAddress& mac);
 Fragment frame_type_is(std::uint16_t ethertype);
 /// 01:80:c2:00:00:0X: what a bridge keeps unless it is told otherwise (IEEE 802.1Q, table 8-1).
 Fragment frame_to_bridge_group();

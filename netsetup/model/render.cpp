@@ -7,6 +7,7 @@ namespace podnic::model {
 namespace {
 
 std::string_view noun(const Link& link) {
+  if (link.macvlan) return link.kind;
   return link.tap ? "tap" : link.bridge ? "bridge" : "link";
 }
 
@@ -128,8 +129,10 @@ struct Commands {
       lines.push_back(add);
     } else {
       // An ifb takes no other address later.
-      std::string add = fmt::format("ip link add name {} address {} type {}", name, link.mac.to_string(),
-                                    quoted(link.kind));
+      const std::string on = link.macvlan ? " link " + quoted(link.macvlan->lower) : "";
+      std::string add = fmt::format("ip link add{} name {} address {} type {}", on, name,
+                                    link.mac.to_string(), quoted(link.kind));
+      if (link.macvlan) add += fmt::format(" mode {}", name_of(link.macvlan->mode));
       if (link.bridge) add += bridge_words(*link.bridge);
       if (step.peer)
         add += fmt::format(" peer name {} address {}", quoted(link.peer), step.peer->mac.to_string());

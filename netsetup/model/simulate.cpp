@@ -31,6 +31,11 @@ struct Simulator {
       found->second.reset();
     }
     if (!peer.empty()) (*this)(DeleteLink{peer});
+    std::vector<std::string> above;
+    for (const auto& [name, link] : state.links) {
+      if (link && link->macvlan && link->macvlan->lower == step.name) above.push_back(name);
+    }
+    for (const std::string& name : above) (*this)(DeleteLink{name});
     for (auto& [name, link] : state.links) {
       if (link && link->master == step.name) set_master(*link, {});
     }
@@ -80,6 +85,7 @@ struct Simulator {
     for (auto& [name, link] : state.links) {
       if (link && link->master == step.name) link->master = step.to;
       if (link && link->peer == step.name) link->peer = step.to;
+      if (link && link->macvlan && link->macvlan->lower == step.name) link->macvlan->lower = step.to;
     }
     // The files move along; what they hold under the new name has been the link's all the time.
     for (auto& [key, value] : state.sysctls) {

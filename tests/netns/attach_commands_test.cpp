@@ -72,8 +72,8 @@ TEST_P(AttachCommands, RunByShLeadToTheSameStateAndBack) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, AttachCommands, testing::Values("masquerade", "bridge", "tc", "passt"),
-                         binding_name);
+INSTANTIATE_TEST_SUITE_P(Binding, AttachCommands,
+                         testing::Values("masquerade", "bridge", "tc", "macvtap", "passt"), binding_name);
 
 }  // namespace
 }  // namespace podnic::test

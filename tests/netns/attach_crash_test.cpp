@@ -68,8 +68,8 @@ TEST_P(AttachCrash, KilledAfterEachStep) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, AttachCrash, testing::Values("masquerade", "bridge", "tc", "passt"),
-                         binding_name);
+INSTANTIATE_TEST_SUITE_P(Binding, AttachCrash,
+                         testing::Values("masquerade", "bridge", "tc", "macvtap", "passt"), binding_name);
 
 }  // namespace
 }  // namespace podnic::test

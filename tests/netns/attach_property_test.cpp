@@ -181,8 +181,8 @@ TEST_P(AttachProperty, AnotherRequestChangesTheAttachmentInPlace) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, AttachProperty, testing::Values("masquerade", "bridge", "tc", "passt"),
-                         binding_name);
+INSTANTIATE_TEST_SUITE_P(Binding, AttachProperty,
+                         testing::Values("masquerade", "bridge", "tc", "macvtap", "passt"), binding_name);
 
 }  // namespace
 }  // namespace podnic::test

@@ -52,7 +52,8 @@ TEST_P(LinkStates, NothingPassesWhileItIsDown) {
   expect_as_it_was(before, net.pod);
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, LinkStates, testing::Values("masquerade", "bridge", "tc"), binding_name);
+INSTANTIATE_TEST_SUITE_P(Binding, LinkStates, testing::Values("masquerade", "bridge", "tc", "macvtap"),
+                         binding_name);
 
 }  // namespace
 }  // namespace podnic::test

@@ -206,13 +206,17 @@ inline bindings::Request random_request(Random& random, const PodSpec& pod,
   request.interface = pod.interface;
   if (binding == "masquerade") add_masquerade_options(random, request);
   if (binding == "bridge") request.group_fwd_mask = random.pick<std::uint16_t>({0, 0, 0x4000, 0xfff8});
+  if (binding == "macvtap") {
+    using enum model::MacvlanMode;
+    request.macvtap_mode = random.pick<model::MacvlanMode>({bridge, bridge, alone, vepa, passthru});
+  }
   request.tap.name = random.pick<const char*>({"", "", "vmtap0", "a.tap-of.15byte"});
   if (random.chance(40)) {
     request.tap.uid = 0;  // the one id that also exists in an ordinary user's namespace
     if (random.chance(50)) request.tap.gid = 0;
   }
   request.tap.queues = random.pick({1U, 1U, 2U, 4U});
-  if (random.chance(40))
+  if (random.chance(40) && request.macvtap_mode != model::MacvlanMode::passthru)
     request.mac = MacAddress{{0x52, 0x54, 0, 0, 1, static_cast<std::uint8_t>(random.below(256))}};
   const bool v6 = std::ranges::any_of(pod.addresses, &IpAddress::is_v6, &IpPrefix::address);
   if (random.chance(30)) request.mtu = random.between(v6 ? 1280 : 576, pod.mtu);
@@ -230,6 +234,7 @@ inline bindings::Request random_request(Random& random, const PodSpec& pod,
     limit.rate = random.pick<std::uint64_t>({8'000, 1'000'001, 20'000'000, 9'999'999'999, 400'000'000'000});
     limit.burst = random.pick<std::uint64_t>({0, 1, 12'345'678, 0xffff'ffff, 0x7fff'ffff'ffff'ffff});
   };
+  if (binding == "macvtap") return request;
   add_limit(request.bandwidth.ingress);
   add_limit(request.bandwidth.egress);
   return request;

@@ -7,7 +7,7 @@
 //
 // It does what the filter of pod_filters() does without the guard. The egress hook of the tap could not look
 // for it: what mirred redirects on ingress carries nf_skip_egress (__netif_receive_skb_core()).
-#include "bindings/tc/from_network.h"
+#include "bindings/from_network.h"
 
 #include <netinet/in.h>
 // netinet/in.h must come before the netfilter headers.
@@ -21,7 +21,7 @@
 #include "bindings/maximum_segment.h"
 #include "netsetup/model/nft_frames.h"
 
-namespace podnic::bindings::tc {
+namespace podnic::bindings {
 namespace {
 
 using namespace model::nft;
@@ -35,7 +35,7 @@ constexpr std::uint8_t router_advertisement = 134;
 
 Table table_of(const FromNetwork& wanted) {
   Table table{.comment = wanted.comment, .sets = {}, .chains = {}};
-  const Fragment pass = forward_to(wanted.tap);
+  const Fragment pass = wanted.tap.empty() ? accept() : forward_to(wanted.tap);
   Chain ip4{.name = "ipv4"};
   Chain ip6{.name = "ipv6"};
   for (const auto& [chain, family] : {std::pair{&ip4, Family::v4}, std::pair{&ip6, Family::v6}}) {
@@ -49,14 +49,23 @@ Table table_of(const FromNetwork& wanted) {
   if (wanted.leases.router)
     ip6.rules.push_back(rule({icmpv6_type_is(router_advertisement), refuse(table, "network_router")}));
   ip4.rules.push_back(rule({pass}));
-  for (Rule& passed : pass_whole_ipv6(pass)) ip6.rules.push_back(std::move(passed));
-  ip6.rules.push_back(rule({refuse(table, "network_protocol")}));
+  if (wanted.only_ip) {
+    for (Rule& passed : pass_whole_ipv6(pass)) ip6.rules.push_back(std::move(passed));
+    ip6.rules.push_back(rule({refuse(table, "network_protocol")}));
+  } else {
+    ip6.rules.push_back(rule({pass}));
+  }
   Chain frames{.name = "frames",
                .hook = Hook{"filter", NF_NETDEV_INGRESS, NF_IP_PRI_FILTER, true, wanted.nic},
                .rules = {rule({frame_type_is(ETH_P_IP), go_to("ipv4")}),
-                         rule({frame_type_is(ETH_P_IPV6), go_to("ipv6")}),
-                         rule({frame_type_is(ETH_P_ARP), pass}), rule({frame_type_is(ETH_P_RARP), pass})}};
-  frames.rules.push_back(rule({refuse(table, "network_protocol")}));
+                         rule({frame_type_is(ETH_P_IPV6), go_to("ipv6")})}};
+  if (wanted.only_ip) {
+    frames.rules.push_back(rule({frame_type_is(ETH_P_ARP), pass}));
+    frames.rules.push_back(rule({frame_type_is(ETH_P_RARP), pass}));
+    frames.rules.push_back(rule({refuse(table, "network_protocol")}));
+  } else {
+    frames.rules.push_back(rule({pass}));
+  }
   for (Chain* chain : {&frames, &ip4, &ip6}) table.chains.push_back(std::move(*chain));
   std::ranges::sort(table.chains, {}, &Chain::name);
   return table;
@@ -66,4 +75,4 @@ std::string from_network_key(const std::string& interface) {
   return key_of({.of = TableFamily::netdev, .name = table_name(interface) + "-in"});
 }
 
-}  // namespace podnic::bindings::tc
+}  // namespace podnic::bindings

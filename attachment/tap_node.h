@@ -1,0 +1,25 @@
+// The node in /dev/podnic that a guest's macvtap is opened by: for launchers that podnic does not start.
+//
+// It is named by namespace and link ("4026532300-tap-eth0"), so that two attachments never want the same one,
+// and it is made anew from what is there: no state of its own.
+#pragma once
+
+#include <string>
+
+#include "attachment/site.h"
+
+namespace podnic {
+
+/// Its path; empty where the guest's NIC is opened by /dev/net/tun.
+std::string tap_node_of(const bindings::Record& record);
+
+/// True when it is as it must be, or when there is none to be.
+bool is_tap_node_right(const bindings::Record& record, Site& site);
+
+/// Makes it, where the attachment has one.
+void make_tap_node(const bindings::Record& record, Site& site);
+
+/// Of a link that has gone, or goes.
+void remove_tap_node(const NetnsIdentity& netns, const std::string& link);
+
+}  // namespace podnic

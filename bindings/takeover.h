@@ -1,0 +1,30 @@
+// The pod NIC makes room for a guest that has its name on the network: it goes on under another name, without
+// addresses, and a placeholder has its own (docs/adr/0012).
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "bindings/binding.h"
+#include "bindings/pod_network.h"
+
+namespace podnic::bindings {
+
+/// Addresses for the plumbing, made of the guest's: the first byte is another, unicast and locally
+/// administered. High ones, so that no bridge takes them for its own.
+std::vector<MacAddress> plumbing_macs(const MacAddress& guest, std::size_t count);
+
+/// Throws Error(conflict) when somebody else's link has the name that the pod NIC is to have.
+void expect_free(const std::string& port, const Input& input);
+
+/// What detach gives back, of a pod NIC that is called `port` meanwhile. Of an attachment that is there it is
+/// what its record says.
+model::NetState original_of(const Input& input, const PodNic& nic, const std::string& port);
+
+/// What the guest's address leaves behind in the pod: found by the kubelet and by CNI CHECK, reached by
+/// nothing. `first_name`: its name until the pod NIC's is free.
+model::Link placeholder_of(const Input& input, const PodNic& nic, const std::string& first_name,
+                           bool has_ipv6);
+
+}  // namespace podnic::bindings
