@@ -12,6 +12,19 @@
 namespace podnic::bindings {
 namespace {
 
+/// Or empty. Guests hand it to scripts. RFC 1035 section 2.3.4, RFC 2132 section 3.14; '_' is common.
+bool is_host_name(std::string_view name) {
+  if (name.size() > 253) return false;
+  char before = '.';
+  for (const char c : name) {
+    const bool is_word =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+    if (!is_word && (before == '.' || (c != '-' && c != '.'))) return false;
+    before = c;
+  }
+  return name.empty() || before != '.';
+}
+
 template <typename T>
 void require(const Parsed<T>& parsed) {
   if (!parsed) refuse(parsed.error().message);
@@ -136,10 +149,9 @@ void validate(const Request& request) {
            fmt::format("Those that podnic knows are: {}.", fmt::join(mesh_names(), ", ")));
   }
   require(forwards_of(request));
-  // RFC 1035 section 2.3.4 and RFC 2132 section 3.14.
-  if (request.hostname.size() > 253 ||
-      std::ranges::any_of(request.hostname, [](char c) { return c <= ' ' || c >= 0x7f; })) {
-    refuse(fmt::format("'{}' is not a host name", request.hostname));
+  if (!is_host_name(request.hostname)) {
+    refuse(fmt::format("'{}' is not a host name", request.hostname),
+           "It is letters, digits, '-' and '_', in parts with a dot between them; no part begins with '-'.");
   }
 }
 

@@ -108,4 +108,9 @@ struct Leases {
   friend bool operator==(const Leases&, const Leases&) = default;
 };
 
+/// Whether there is anything to answer.
+inline bool is_service(const Leases& leases) {
+  return leases.v4 || leases.v6 || leases.router;
+}
+
 }  // namespace podnic::dhcp

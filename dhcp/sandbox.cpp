@@ -10,6 +10,7 @@
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
@@ -130,9 +131,12 @@ void filter_system_calls(const SandboxOptions& options) {
   allow(filter, SCMP_SYS(ioctl), scmp_arg_cmp{1, SCMP_CMP_EQ, TCGETS, 0});
 
   constexpr std::array control_calls{SCMP_SYS(accept4),    SCMP_SYS(recvmsg),     SCMP_SYS(sendmsg),
-                                     SCMP_SYS(getsockopt), SCMP_SYS(getsockname), SCMP_SYS(memfd_create)};
+                                     SCMP_SYS(getsockopt), SCMP_SYS(getsockname), SCMP_SYS(memfd_create),
+                                     SCMP_SYS(shutdown)};
   if (options.control_socket) {
     for (const int call : control_calls) allow(filter, call);
+    allow(filter, SCMP_SYS(setsockopt), scmp_arg_cmp{1, SCMP_CMP_EQ, SOL_SOCKET, 0},
+          scmp_arg_cmp{2, SCMP_CMP_EQ, SO_LINGER, 0});
   }
 
 #ifdef PODNIC_SANITIZE

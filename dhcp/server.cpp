@@ -41,7 +41,8 @@ Server::Server() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
 
 void Server::watch(int fd, std::uint64_t token) {
   epoll_event event{};
-  event.events = EPOLLIN;  // level-triggered: a batch may leave something behind
+  // Level-triggered: a batch may leave something behind.
+  event.events = EPOLLIN | EPOLLRDHUP;
   event.data.u64 = token;
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) < 0) {
     throw Error("adding a descriptor to the address server's loop", errno);
@@ -137,6 +138,15 @@ void Server::serve(std::uint64_t token) {
   }
 }
 
+/// Whoever opened the socket has shut it down: it would be ready for ever.
+void Server::ignore(std::uint64_t token) {
+  const auto found = attachments_.find(token / channels);
+  if (found == attachments_.end()) return;
+  const Sockets& sockets = found->second.sockets;
+  const std::array<const UniqueFd*, 3> by_channel{&sockets.dhcp4, &sockets.dhcp6, &sockets.router};
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, by_channel.at(token % channels)->get(), nullptr);
+}
+
 void Server::run_due() {
   const Milliseconds moment = now();
   // What is sent becomes due later again: at most one round for each router.
@@ -174,6 +184,7 @@ void Server::run(int stop_fd, Farewell farewell) {
       }
       if (event.data.u64 != stop_token) {
         serve(event.data.u64);
+        if ((event.events & (EPOLLRDHUP | EPOLLHUP)) != 0) ignore(event.data.u64);
         continue;
       }
       ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, stop_fd, nullptr);

@@ -106,6 +106,7 @@ class Server {
 
   void watch(int fd, std::uint64_t token);
   void serve(std::uint64_t token);
+  void ignore(std::uint64_t token);
   void run_due();
   void reschedule(Id id, Attachment& attachment);
   [[nodiscard]] int timeout() const;

@@ -64,7 +64,7 @@ void ControlServer::run() noexcept {
       }
     } catch (const std::exception&) {
       // No memory, or no room in the epoll: this client cannot be served. The guests can.
-      clients_.erase(event.data.fd);
+      cut_off(clients_.find(event.data.fd));
     }
   }
 }
@@ -86,10 +86,11 @@ void ControlServer::welcome(UniqueFd socket) {
     const Error error = Error("this user may not control the address daemon", 0, ErrorKind::bad_request)
                             .hint("Root, who started it, and the owner of its socket may.");
     send_message(socket.get(), to_text(refusal(error)));
+    hang_up(std::move(socket));
     return;
   }
   if (clients_.size() >= max_clients) {
-    clients_.erase(
+    cut_off(
         std::ranges::min_element(clients_, {}, [](const auto& client) { return client.second.last_heard; }));
   }
   watch(epoll_, socket.get(), EPOLLIN);
@@ -126,7 +127,13 @@ void ControlServer::serve(int fd) {
   } else if (message.error() != NoMessage::ended && message.error() != NoMessage::broken) {
     send_message(fd, to_text(refusal(message.error())));
   }
-  if (!understood) clients_.erase(client);
+  if (!understood) cut_off(client);
+}
+
+void ControlServer::cut_off(Clients::iterator client) {
+  if (client == clients_.end()) return;
+  hang_up(std::move(client->second.socket));
+  clients_.erase(client);
 }
 
 }  // namespace podnic::launcher

@@ -39,9 +39,12 @@ class ControlServer {
     std::uint64_t last_heard = 0;  ///< the number of its last request, of all that were read
   };
 
+  using Clients = std::map<int, Client>;  ///< by descriptor
+
   void accept_all();
   void welcome(UniqueFd socket);
   void serve(int fd);
+  void cut_off(Clients::iterator client);
   [[nodiscard]] ControlAnswer answer(std::string_view text, std::vector<UniqueFd> descriptors,
                                      bool& understood) const;
 
@@ -49,7 +52,7 @@ class ControlServer {
   UniqueFd listener_;
   std::vector<uid_t> allowed_;
   ControlHandler handler_;
-  std::map<int, Client> clients_;  ///< by descriptor
+  Clients clients_;
   std::uint64_t heard_ = 0;
 };
 

@@ -23,8 +23,15 @@ namespace {
 
 constexpr int backlog = 64;
 
-using DescriptorRoom =
-    std::array<std::uint8_t, CMSG_SPACE(max_message_descriptors * sizeof(int))>;  // one control message
+/// Of one control message. The kernel takes no more from a sender: SCM_MAX_FD of include/net/scm.h.
+constexpr std::size_t most_descriptors = 253;
+using DescriptorRoom = std::array<std::uint8_t, CMSG_SPACE(most_descriptors * sizeof(int))>;
+
+/// Closing a connection can otherwise take as long as its owner, who sent it, wants it to linger.
+void end_lingering(int descriptor) {
+  constexpr linger off{};
+  ::setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &off, sizeof off);
+}
 
 UniqueFd seqpacket_socket(int flags) {
   UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0));
@@ -122,16 +129,26 @@ std::expected<Message, NoMessage> receive_message(int socket) {
     for (std::size_t at = CMSG_LEN(0); at + sizeof(int) <= data->cmsg_len; at += sizeof(int)) {
       int descriptor = -1;
       std::memcpy(&descriptor, reinterpret_cast<const std::uint8_t*>(data) + at, sizeof descriptor);
+      end_lingering(descriptor);
       message.descriptors.emplace_back(descriptor);
     }
   }
   const auto flags = static_cast<unsigned>(header.msg_flags);
   if ((flags & MSG_TRUNC) != 0) return std::unexpected(NoMessage::too_large);
-  if ((flags & MSG_CTRUNC) != 0) return std::unexpected(NoMessage::too_many_descriptors);
+  if ((flags & MSG_CTRUNC) != 0 || message.descriptors.size() > max_message_descriptors)
+    return std::unexpected(NoMessage::too_many_descriptors);
   if (size == 0) return std::unexpected(NoMessage::ended);
   message.text.resize(static_cast<std::size_t>(size));
   message.text.shrink_to_fit();
   return message;
+}
+
+void hang_up(UniqueFd socket) {
+  // What waits unread has descriptors as well, which go with the socket.
+  ::shutdown(socket.get(), SHUT_RDWR);
+  for (auto message = receive_message(socket.get()); message || message.error() == NoMessage::too_large ||
+                                                     message.error() == NoMessage::too_many_descriptors;)
+    message = receive_message(socket.get());
 }
 
 int send_message(int socket, std::string_view text, std::span<const int> descriptors) {

@@ -41,6 +41,9 @@ enum class NoMessage : std::uint8_t {
 /// Reads one message. Descriptors that come with one that is refused are closed.
 std::expected<Message, NoMessage> receive_message(int socket);
 
+/// Closes a connection of somebody who may mean harm: nothing that it has sent takes time to go.
+void hang_up(UniqueFd socket);
+
 /// Sends one message. Gives 0, or the errno: EAGAIN when it would have to wait.
 int send_message(int socket, std::string_view text, std::span<const int> descriptors = {});
 

@@ -196,7 +196,7 @@ void restore(AddressBook& book, const DaemonOptions& options) {
     try {
       const std::optional<bindings::Record> record = records.load(id);
       if (!record || record->phase != bindings::Phase::attached || record->helper ||
-          !is_for_daemon(*record) || !is_alive(*record))
+          !is_for_daemon(*record) || !is_alive(*record) || !dhcp::is_service(record->leases))
         continue;
       book.add(id, record->leases,
                open_service(*record, {.netns = record->netns_path, .state_dir = options.state_dir}));

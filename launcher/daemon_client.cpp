@@ -114,7 +114,7 @@ void serve_by_daemon(DaemonClient& daemon, const bindings::Record& record, const
     daemon.remove(record.id);
     break;
   }
-  daemon.add(record.id, record.leases, open_service(record, place));
+  if (dhcp::is_service(record.leases)) daemon.add(record.id, record.leases, open_service(record, place));
 }
 
 }  // namespace podnic::launcher

@@ -12,6 +12,9 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <sstream>
+#include <thread>
 
 #include "launcher/control_server.h"
 #include "launcher/control_socket.h"
@@ -55,6 +58,47 @@ struct DaemonControlTest : testing::Test {
   TemporaryFolder folder;
 };
 
+/// As many descriptors as the kernel takes, which are more than send_message() would send.
+void send_with(int socket, std::string text, const std::vector<int>& descriptors) {
+  alignas(cmsghdr) std::array<std::uint8_t, CMSG_SPACE(253 * sizeof(int))> room{};
+  iovec part{text.data(), text.size()};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = room.data();
+  header.msg_controllen = CMSG_SPACE(descriptors.size() * sizeof(int));
+  cmsghdr* data = CMSG_FIRSTHDR(&header);
+  data->cmsg_level = SOL_SOCKET;
+  data->cmsg_type = SCM_RIGHTS;
+  data->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
+  std::memcpy(CMSG_DATA(data), descriptors.data(), descriptors.size() * sizeof(int));
+  ASSERT_GT(::sendmsg(socket, &header, 0), 0);
+}
+
+/// A TCP connection whose other side reads nothing, full, and to linger for `seconds` when it is closed.
+struct LingeringConnection {
+  explicit LingeringConnection(int seconds) {
+    const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    near_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    auto* const where = reinterpret_cast<sockaddr*>(&address);
+    if (::bind(listener.get(), where, size) != 0 || ::listen(listener.get(), 1) != 0 ||
+        ::getsockname(listener.get(), where, &size) != 0 || ::connect(near_.get(), where, size) != 0)
+      throw Error("connecting to oneself", errno);
+    far_.reset(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    const std::vector<char> block(65536);
+    while (::send(near_.get(), block.data(), block.size(), MSG_DONTWAIT) > 0) {
+    }
+    const linger option{.l_onoff = 1, .l_linger = seconds};
+    ::setsockopt(near_.get(), SOL_SOCKET, SO_LINGER, &option, sizeof option);
+  }
+  UniqueFd near_;
+  UniqueFd far_;
+};
+
 std::string add_of(const std::string& id, const dhcp::Leases& leases) {
   return to_text(
       launcher::ControlRequest{.verb = launcher::Verb::add, .id = id, .leases = leases, .after = {}});
@@ -64,6 +108,57 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   const std::size_t at = text.find(from);
   if (at == std::string::npos) throw std::logic_error("there is no " + from);
   return text.replace(at, from.size(), to);
+}
+
+TEST_F(DaemonControlTest, NobodysDescriptorsTakeTimeToClose) {
+  const DaemonProcess daemon(folder);
+  const RawClient other(daemon.socket());
+  const auto is_answered = [&] {
+    EXPECT_EQ(other.send(R"({"op": "list"})"), 0);
+    return other.receive();
+  };
+  const std::string answer = is_answered();
+  for (const auto& [text, copies] :
+       {std::pair{"garbage", 1U}, std::pair{R"({"op": "list"})", 1U}, std::pair{R"({"op": "list"})", 200U}}) {
+    LingeringConnection connection(3600);
+    const RawClient client(daemon.socket());
+    send_with(client.fd(), text, std::vector<int>(copies, connection.near_.get()));
+    connection.near_.reset();
+    EXPECT_EQ(is_answered(), answer) << text;  // RawClient waits for ten seconds
+  }
+}
+
+/// The ticks of the clock for which a process has run.
+std::string cpu_time(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  std::istringstream fields(text.substr(text.rfind(')')));
+  std::vector<std::string> all{std::istream_iterator<std::string>(fields), {}};
+  return all.at(12) + " " + all.at(13);  // fields 14 and 15 of proc(5)
+}
+
+TEST_F(DaemonControlTest, AnAdoptedSocketThatIsShutDownKeepsNobodyBusy) {
+  const TestNetns netns;
+  netns.must(
+      "ip link add gw0 type veth peer name nic && ip link set gw0 up && ip addr add 10.0.2.1/24 dev gw0");
+  const DaemonProcess daemon(folder);
+  launcher::DaemonClient client = daemon.client();
+  const dhcp::Leases leases{"gw0", example_lease(), {}, {}};
+  dhcp::Sockets sockets;
+  netns.netns().run([&] { sockets = dhcp::open_sockets(leases); });
+  client.add("x", leases, sockets);
+  sockaddr_in somebody{};
+  somebody.sin_family = AF_INET;
+  somebody.sin_port = htons(68);
+  somebody.sin_addr.s_addr = htonl(0x0a000202);
+  ASSERT_EQ(::connect(sockets.dhcp4.get(), reinterpret_cast<sockaddr*>(&somebody), sizeof somebody), 0);
+  ASSERT_EQ(::shutdown(sockets.dhcp4.get(), SHUT_RD), 0);
+  EXPECT_TRUE(wait_until([&] {
+    const std::string before = cpu_time(daemon.pid());
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // of 20 ticks
+    return cpu_time(daemon.pid()) == before;
+  }));
+  EXPECT_EQ(client.list().size(), 1U);
 }
 
 /// Of what is no request, the client is told and cut off.
@@ -195,23 +290,8 @@ TEST_F(DaemonControlTest, DescriptorsAreLookedAtAndNeverKeptInVain) {
     EXPECT_EQ(bad.receive(), "cut off");
   }
   {
-    // More than send_message() would send.
     const RawClient many(daemon.socket());
-    const std::vector<int> descriptors(20, v4);
-    alignas(cmsghdr) std::array<std::uint8_t, CMSG_SPACE(20 * sizeof(int))> room{};
-    std::string text = add;
-    iovec part{text.data(), text.size()};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = room.data();
-    header.msg_controllen = room.size();
-    cmsghdr* data = CMSG_FIRSTHDR(&header);
-    data->cmsg_level = SOL_SOCKET;
-    data->cmsg_type = SCM_RIGHTS;
-    data->cmsg_len = CMSG_LEN(20 * sizeof(int));
-    std::memcpy(CMSG_DATA(data), descriptors.data(), descriptors.size() * sizeof(int));
-    ASSERT_GT(::sendmsg(many.fd(), &header, 0), 0);
+    send_with(many.fd(), add, std::vector<int>(20, v4));
     EXPECT_THAT(many.receive(), HasSubstr("more descriptors than can be taken"));
     EXPECT_EQ(many.receive(), "cut off");
   }

@@ -327,7 +327,8 @@ TEST(Request, WhatCannotBeIsRefusedBeforeAnythingIsLookedAt) {
   refused([](Request& r) { r.guest_cidr4 = *IpPrefix::parse("fd00::/120"); });
   refused([](Request& r) { r.guest_cidr4 = *IpPrefix::parse("127.0.0.0/24"); });
   refused([](Request& r) { r.guest_cidr6 = *IpPrefix::parse("fe80::/64"); });
-  refused([](Request& r) { r.hostname = "a b"; });
+  for (const char* name : {"a b", "a;reboot", "$(x)", "a..b", ".a", "a.", "-a", "a.-b", "\xc3\xa9"})
+    refused([name](Request& r) { r.hostname = name; });
   refused([](Request& r) { r.group_fwd_mask = 1; });  // STP
   refused([](Request& r) { r.service.router6 = *IpAddress::parse("2001:db8::1"); });
   refused([](Request& r) { r.service.router6 = *IpAddress::parse("169.254.1.1"); });
