@@ -115,7 +115,7 @@ std::optional<MacAddress> mac_in(ByteView message, const IpAddress& target) {
       std::ranges::copy(options.subspan(2, mac.bytes.size()), mac.bytes.begin());
       return mac;
     }
-    options = options.subspan(std::min<std::size_t>(options[1] * 8U, options.size()));
+    options = options.subspan(std::min<std::size_t>(std::size_t{options[1]} * 8, options.size()));
   }
   return std::nullopt;
 }

@@ -40,10 +40,10 @@ bool owns(const Ownership& ownership, const Link& link, const tc::Filter& filter
 Plan diff(const NetState& observed, const NetState& wanted, const Ownership& ownership);
 
 struct Drift {
-  std::string what;       ///< "mtu of tap 'tap-eth0'"
-  std::string expected;   ///< "1500"
-  std::string found;      ///< "1400"; "absent" for what is not there
-  std::string hint = {};  ///< what a person can do about it, where attaching again does not help; a sentence
+  std::string what;      ///< "mtu of tap 'tap-eth0'"
+  std::string expected;  ///< "1500"
+  std::string found;     ///< "1400"; "absent" for what is not there
+  std::string hint;      ///< what a person can do about it, where attaching again does not help; a sentence
   friend bool operator==(const Drift&, const Drift&) = default;
 };
 /// A link or table that must not exist is a drift only when it is owned.
