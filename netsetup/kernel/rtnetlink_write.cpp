@@ -156,7 +156,10 @@ std::optional<Refusal> ask_for_net_admin(NetlinkSocket& socket) {
 }
 
 void create_link(NetlinkSocket& socket, const std::string& action, const CreateLink& step) {
-  Message create(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfomsg{});
+  ifinfomsg header{};
+  // Nobody tells the link which groups the guest behind it has joined (macvlan_compute_mc_filter()).
+  if (step.link.kind == "macvtap") header.ifi_flags = header.ifi_change = IFF_ALLMULTI;
+  Message create(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, header);
   create.put_text(IFLA_IFNAME, step.name);
   create.put(IFLA_ADDRESS, step.link.mac.bytes);
   if (const auto& macvlan = step.link.macvlan) {

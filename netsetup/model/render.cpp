@@ -138,6 +138,7 @@ struct Commands {
         add += fmt::format(" peer name {} address {}", quoted(link.peer), step.peer->mac.to_string());
       lines.push_back(add);
     }
+    if (link.kind == "macvtap") lines.push_back(fmt::format("ip link set dev {} allmulticast on", name));
     const std::string address = link.tap ? " address " + link.mac.to_string() : "";
     lines.push_back(with_rest("ip link set dev " + name + address, link));
     if (step.peer) lines.push_back(with_rest("ip link set dev " + quoted(link.peer), *step.peer));
