@@ -151,6 +151,7 @@ Json to_json_without_ports(const Request& request) {
   if (!request.service.default_route) json["defaultRoute"] = false;
   if (request.service.slaac) json["ipv6"]["slaac"] = true;
   if (request.service.router6) json["ipv6"]["router"] = request.service.router6->to_string();
+  if (request.service.pref64) json["ipv6"]["pref64"] = request.service.pref64->to_string();
   add_service(request.service, json);
   if (request.link_state == LinkState::down) json["linkState"] = "down";
   if (request.bandwidth != Bandwidth{}) json["bandwidth"] = to_json(request.bandwidth);

@@ -100,7 +100,7 @@ dhcp::RouterAdvert router(const PodNetwork& network, const Input& input, const S
                             .dns = input.dns,
                             .routes = {},
                             .lifetime = router_lifetime,
-                            .pref64 = {}};
+                            .pref64 = input.request.service.pref64};
   // A prefix of one address has no other station on the link.
   if (address.length < address.address.bits()) advert.prefix = {address.network(), address.length};
   const std::optional<IpAddress> gateway = router_of(network);

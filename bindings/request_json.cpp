@@ -76,6 +76,7 @@ void read_service(ObjectReader& reader, ServiceRequest& service) {
   if (auto ipv6 = reader.object("ipv6")) {
     take(service.slaac, ipv6->flag("slaac"));
     if (const auto router = ipv6->parsed("router", IpAddress::parse)) service.router6 = router;
+    if (const auto prefix = ipv6->parsed("pref64", IpPrefix::parse)) service.pref64 = prefix;
     ipv6->finish();
   }
   take(service.ipv6_only, reader.flag("ipv6Only"));

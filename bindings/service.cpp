@@ -10,6 +10,7 @@
 
 #include "bindings/hex.h"
 #include "bindings/refuse.h"
+#include "dhcp/router_message.h"
 
 namespace podnic::bindings {
 namespace {
@@ -191,6 +192,15 @@ void validate(const ServiceRequest& service) {
   if (service.router6 && !(service.router6->is_v6() && service.router6->is_link_local())) {
     refuse(fmt::format("{} cannot advertise routes", service.router6->to_string()),
            "Routers do so from an IPv6 link-local address (fe80::/10).");
+  }
+  if (service.pref64) {
+    const IpPrefix& prefix = *service.pref64;
+    if (!dhcp::is_pref64(prefix)) {
+      refuse(fmt::format("'{}' is no NAT64 prefix", prefix.to_string()),
+             "It is IPv6 and has 32, 40, 48, 56, 64 or 96 bits (RFC 6052): 64:ff9b::/96.");
+    }
+    if (!service.router)
+      refuse("a NAT64 prefix is told by Router Advertisements, and those are switched off");
   }
   if (service.ipv6_only && !service.dhcp4) {
     refuse("that there is no IPv4 is told by DHCPv4, and that is switched off");

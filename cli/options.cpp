@@ -134,6 +134,7 @@ po::options_description request_flags() {
       ("no-ra", po::bool_switch(), "no Router Advertisements for the guest")                              //
       ("no-default-route", po::bool_switch(), "the guest's default route goes by another NIC of it")      //
       ("slaac", po::bool_switch(), "the guest makes its IPv6 address itself, of a /64 and its MAC")       //
+      ("pref64", po::value<std::string>(), "NAT64 prefix for the guest (RFC 8781): 64:ff9b::/96")         //
       ("ipv6-only", po::bool_switch(), "in a pod without IPv4, tell guests that can do without it so")    //
       ("lease-time", po::value<std::string>(), "seconds of the guest's leases, or infinite (default)")    //
       ("ntp", po::value<std::vector<std::string>>(), "NTP server of the guest, an address; repeatable")   //
@@ -255,6 +256,9 @@ void read_service(const Flags& flags, bindings::ServiceRequest& service) {
   if (flags.on("slaac")) service.slaac = true;
   if (const auto router = flags.get<std::string>("router6")) {
     service.router6 = understand(IpAddress::parse(*router), "router6");
+  }
+  if (const auto prefix = flags.get<std::string>("pref64")) {
+    service.pref64 = understand(IpPrefix::parse(*prefix), "pref64");
   }
   if (flags.on("ipv6-only")) service.ipv6_only = true;
   if (const auto seconds = flags.get<std::string>("lease-time")) {

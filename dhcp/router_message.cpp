@@ -92,10 +92,6 @@ constexpr std::size_t pref64_size = 16;
 /// RFC 8781 section 4: the code of a prefix length is its index.
 constexpr std::array<std::uint8_t, 6> pref64_lengths{96, 64, 56, 48, 40, 32};
 
-bool is_pref64(const std::optional<IpPrefix>& prefix) {
-  return prefix && prefix->address.is_v6() && std::ranges::count(pref64_lengths, prefix->length) != 0;
-}
-
 /// RFC 8781 section 4: 13 bits of lifetime in units of 8 seconds, 3 bits of prefix length code, 96 bits of
 /// prefix.
 void write_pref64(ByteWriter& writer, const IpPrefix& prefix, std::uint32_t lifetime) {
@@ -245,7 +241,29 @@ Parsed<RouterSolicitation> parse_solicitation(const IcmpPacket& packet) {
   return solicitation;
 }
 
-Bytes encode_advertisement(const RouterAdvert& router, AdvertKind kind, std::size_t room) {
+bool is_pref64(const IpPrefix& prefix) {
+  return prefix.address.is_v6() && std::ranges::count(pref64_lengths, prefix.length) != 0;
+}
+
+std::optional<RouterAdvert> withdrawn_by(const RouterAdvert& now, const RouterAdvert& before) {
+  const auto has = [](const auto& all, const auto& one) { return std::ranges::find(all, one) != all.end(); };
+  RouterAdvert gone;
+  for (const GuestRoute& route : before.routes) {
+    // The default route has the router's own lifetime, and a prefix stays on-link.
+    const bool is_there =
+        std::ranges::find(now.routes, route.destination, &GuestRoute::destination) != now.routes.end();
+    if (route.gateway && !is_default(route) && !is_there) gone.routes.push_back(route);
+  }
+  for (const IpAddress& server : before.dns.servers)
+    if (server.is_v6() && !has(now.dns.servers, server)) gone.dns.servers.push_back(server);
+  for (const std::string& domain : before.dns.search)
+    if (!has(now.dns.search, domain)) gone.dns.search.push_back(domain);
+  if (gone == RouterAdvert{}) return std::nullopt;
+  return gone;
+}
+
+Bytes encode_advertisement(const RouterAdvert& router, AdvertKind kind, std::size_t room,
+                           const RouterAdvert* withdrawn) {
   const std::uint16_t lifetime = kind == AdvertKind::farewell ? std::uint16_t{0} : router.lifetime;
   const bool is_default_router = std::ranges::any_of(router.routes, is_default);
 
@@ -263,11 +281,16 @@ Bytes encode_advertisement(const RouterAdvert& router, AdvertKind kind, std::siz
   write_mtu(writer, router.mtu);
   if (can_be_told(router.prefix)) write_prefix(writer, router.prefix, router.autonomous);
 
-  const bool has_pref64 = is_pref64(router.pref64);
+  const bool has_pref64 = router.pref64 && is_pref64(*router.pref64);
   const std::size_t limit = room - (has_pref64 ? pref64_size : 0);
   write_routes(writer, router.routes, lifetime, limit);
   write_dns_servers(writer, router.dns.servers, lifetime, limit);
   write_search_list(writer, router.dns.search, lifetime, limit);
+  if (withdrawn != nullptr) {
+    write_routes(writer, withdrawn->routes, 0, limit);
+    write_dns_servers(writer, withdrawn->dns.servers, 0, limit);
+    write_search_list(writer, withdrawn->dns.search, 0, limit);
+  }
   if (has_pref64) write_pref64(writer, *router.pref64, lifetime);
   return writer.take();
 }

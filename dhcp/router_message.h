@@ -54,6 +54,9 @@ struct RouterSolicitation {
 /// the reserved field are passed over.
 Parsed<RouterSolicitation> parse_solicitation(const IcmpPacket& packet);
 
+/// Whether a NAT64 prefix has one of the lengths that it can have: RFC 6052 section 2.2.
+bool is_pref64(const IpPrefix& prefix);
+
 enum class AdvertKind : std::uint8_t {
   regular,
   /// The router goes: lifetimes are 0 of all that needs it (RFC 4861 section 6.2.5, RFC 4191 section 4, RFC
@@ -68,7 +71,13 @@ enum class AdvertKind : std::uint8_t {
 /// hold the default route) and the options of fixed size, the NAT64 prefix among them; to the routes; to the
 /// DNS servers; to the search domains. The entries of each list stand alone (all routes have one next hop),
 /// so that a list is cut after the last entry that fits. A text that is no domain name is passed over.
-Bytes encode_advertisement(const RouterAdvert& router, AdvertKind kind,
-                           std::size_t room = advertisement_room);
+///
+/// `withdrawn` comes last: its routes by the router, DNS servers and domains, which the guest is to forget
+/// (RFC 4191 section 3.1, RFC 8106 section 5: a lifetime of 0).
+Bytes encode_advertisement(const RouterAdvert& router, AdvertKind kind, std::size_t room = advertisement_room,
+                           const RouterAdvert* withdrawn = nullptr);
+
+/// What a router has told and does not tell any more; nullopt: nothing that it could take back.
+std::optional<RouterAdvert> withdrawn_by(const RouterAdvert& now, const RouterAdvert& before);
 
 }  // namespace podnic::dhcp

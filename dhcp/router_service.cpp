@@ -140,7 +140,8 @@ void RouterService::Buffers::send(const RouterAdvert& router, RouterLink& link, 
                                   RouterCounters& counters) {
   if (waiting == 0) return;
   const bool is_farewell = advertisements[0].action == RouterAction::farewell;
-  advertisement = encode_advertisement(router, is_farewell ? AdvertKind::farewell : AdvertKind::regular);
+  advertisement = encode_advertisement(router, is_farewell ? AdvertKind::farewell : AdvertKind::regular,
+                                       advertisement_room, link.withdrawn ? &*link.withdrawn : nullptr);
   part = {advertisement.data(), advertisement.size()};
   fill(outgoing[0].msg_hdr, router.address, link.device);
   for (std::size_t done = 0; done < waiting;) {
@@ -156,6 +157,8 @@ void RouterService::Buffers::send(const RouterAdvert& router, RouterLink& link, 
     for (const std::size_t end = done + static_cast<std::size_t>(sent); done < end; ++done) {
       count(counters, advertisements[done].action);
       on_sent(link.schedule);
+      if (advertisements[done].action == RouterAction::multicast && link.schedule.initial_left == 0)
+        link.withdrawn.reset();
     }
   }
   waiting = 0;

@@ -17,6 +17,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "dhcp/lease.h"
 #include "dhcp/router_schedule.h"
@@ -39,6 +40,9 @@ struct RouterLink {
   int socket = -1;
   int device = 0;  ///< its index, in the socket's namespace
   RouterSchedule schedule;
+  /// What the guest is to forget (withdrawn_by()), until the three advertisements after announce() have said
+  /// so.
+  std::optional<RouterAdvert> withdrawn = {};
 };
 
 /// The buffers of one batch, which all attachments of a server share: they are in use only during a call.

@@ -33,6 +33,17 @@ Milliseconds now() {
   return std::chrono::duration_cast<Milliseconds>(std::chrono::steady_clock::now().time_since_epoch());
 }
 
+/// What was taken back before, and perhaps not heard of, is taken back again.
+void withdraw(RouterLink& link, RouterAdvert told, const RouterAdvert& now) {
+  const auto append = [](auto& all, const auto& more) { all.insert(all.end(), more.begin(), more.end()); };
+  if (link.withdrawn) {
+    append(told.routes, link.withdrawn->routes);
+    append(told.dns.servers, link.withdrawn->dns.servers);
+    append(told.dns.search, link.withdrawn->dns.search);
+  }
+  link.withdrawn = withdrawn_by(now, told);
+}
+
 }  // namespace
 
 Server::Server() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
@@ -81,6 +92,7 @@ void Server::update(Id id, Leases leases) {
         .hint("These need other sockets: remove the attachment and add it again.");
   }
   const bool router_changed = leases.router != before.router;
+  if (router_changed && leases.router) withdraw(attachment.router, *before.router, *leases.router);
   attachment.leases = std::move(leases);
   if (!router_changed) return;
   announce(attachment.router.schedule, now());

@@ -236,7 +236,7 @@ dhcp::RouterAdvert router(const Choice& choice, const Input& input, const GuestN
           .dns = guest.dns,
           .routes = routes_of(guest, Family::v6),
           .lifetime = router_lifetime,
-          .pref64 = {}};
+          .pref64 = service.pref64};
 }
 
 dhcp::Leases leases(const Choice& choice, const Input& input, const GuestNic& guest) {

@@ -78,6 +78,7 @@ void refuse_what_is_not_answered(const Request& request) {
   };
   refuse_if(!request.hostname.empty(), "a host name");
   refuse_if(service.slaac, "SLAAC by podnic");
+  refuse_if(service.pref64.has_value(), "a NAT64 prefix");
   refuse_if(service.router6.has_value(), "a router's link-local address");
   refuse_if(service.ipv6_only, "the option IPv6-only preferred");
   refuse_if(service.lease_seconds.value_or(infinite) != infinite, "a lease time");

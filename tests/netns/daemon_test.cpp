@@ -80,6 +80,13 @@ TEST_F(DaemonTest, AnUpdateIsToldAtTheNextRenewalAndAdvertisedAtOnce) {
   changed.router->dns.servers = {ip("fd00::53")};
   client.update("pod-1", changed);
   EXPECT_TRUE(capture.wait_for([](const Packet& packet) { return advertises(packet, ip("fd00::53")); }));
+  // The old server has a lifetime of 0: an option 25 of three units (RFC 8106 section 5.1).
+  Bytes forgotten{25, 3, 0, 0, 0, 0, 0, 0};
+  const IpAddress old = ip("fd00::10");
+  forgotten.insert(forgotten.end(), old.bytes().begin(), old.bytes().end());
+  EXPECT_TRUE(capture.has_seen([&](const Packet& packet) {
+    return advertises(packet, ip("fd00::53")) && !std::ranges::search(packet.payload, forgotten).empty();
+  }));
   udhcpc.signal(SIGUSR1);
   ClientEvent renewed = script.wait_for("renew");
   EXPECT_EQ(renewed.environment["dns"], "10.96.0.53");

@@ -301,7 +301,11 @@ TEST(RequestJson, ARoundTripKeepsEverything) {
   EXPECT_EQ(request_from_json(request_to_json(full_request()), Request{}), full_request());
   EXPECT_EQ(request_from_json(request_to_json(Request{}), Request{}), Request{});
   Request services;
-  services.service = {.dhcp4 = false, .dhcp6 = false, .router = true, .slaac = true};
+  services.service = {.dhcp4 = false,
+                      .dhcp6 = false,
+                      .router = true,
+                      .slaac = true,
+                      .pref64 = IpPrefix::parse("64:ff9b::/96").value()};
   EXPECT_EQ(request_from_json(request_to_json(services), Request{}), services);
   services.service = {.dhcp4 = true, .dhcp6 = true, .router = false, .slaac = false};
   EXPECT_EQ(request_from_json(request_to_json(services), Request{}), services);
@@ -332,6 +336,10 @@ TEST(Request, WhatCannotBeIsRefusedBeforeAnythingIsLookedAt) {
   refused([](Request& r) { r.group_fwd_mask = 1; });  // STP
   refused([](Request& r) { r.service.router6 = *IpAddress::parse("2001:db8::1"); });
   refused([](Request& r) { r.service.router6 = *IpAddress::parse("169.254.1.1"); });
+  for (const char* prefix : {"64:ff9b::/95", "64:ff9b::/128", "10.0.0.0/32"})
+    refused([prefix](Request& r) { r.service.pref64 = IpPrefix::parse(prefix).value(); });
+  refused(
+      [](Request& r) { r.service = {.router = false, .pref64 = IpPrefix::parse("64:ff9b::/96").value()}; });
   refused([](Request& r) { r.service.slaac = true; });  // its network is no /64
   refused([](Request& r) {
     r.guest_cidr6.reset();

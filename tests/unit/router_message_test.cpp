@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <span>
+
 #include <algorithm>
 #include <map>
 #include <random>
@@ -311,6 +313,27 @@ TEST(RouterMessageTest, EveryAdvertisementFitsAndHasWholeOptionsInOrder) {
       ASSERT_THAT(router.dns.search, testing::Contains(name));
     }
   }
+}
+
+TEST(RouterMessage, WhatIsNotToldAnyMoreIsTakenBack) {
+  const RouterAdvert before = example_router();
+  EXPECT_EQ(withdrawn_by(before, before), std::nullopt);
+  RouterAdvert now = before;
+  now.dns = {};
+  now.dns.servers = {ip("fd00::5353")};
+  std::erase_if(now.routes, [](const GuestRoute& route) { return route.destination.length != 0; });
+  const auto gone = withdrawn_by(now, before);
+  ASSERT_TRUE(gone.has_value());
+  EXPECT_TRUE(std::ranges::all_of(gone->dns.servers, &IpAddress::is_v6));
+  EXPECT_EQ(gone->dns.search, before.dns.search);
+  const Bytes with = encode_advertisement(now, AdvertKind::regular, advertisement_room, &*gone);
+  const Bytes without = encode_advertisement(now, AdvertKind::regular);
+  EXPECT_GT(with.size(), without.size());
+  RouterAdvert farewell = *gone;  // whose options have no lifetime either
+  farewell.mac = now.mac;
+  const Bytes all = encode_advertisement(farewell, AdvertKind::farewell);
+  const std::size_t own = encode_advertisement({.mac = now.mac}, AdvertKind::farewell).size();
+  EXPECT_TRUE(std::ranges::equal(std::span(with).subspan(without.size()), std::span(all).subspan(own)));
 }
 
 }  // namespace
