@@ -246,12 +246,14 @@ void roll_back(const Draft& draft, const Record& unfinished, Site& site, const R
     leave_behind(unfinished, design, wanted);
     converge_to(wanted, unfinished, site, progress);
     make_tap_node(*draft.former, site);
+    if (!tap_node_of(unfinished).empty())
+      remove_tap_nodes(unfinished.netns, unfinished.before, &*draft.former);
     store.save(*draft.former);
   } else {
     NetState before = unfinished.before;
     forget_gone_links(site.observe(before), ownership_of(unfinished), before);
     converge_to(before, unfinished, site, progress);
-    if (!tap_node_of(unfinished).empty()) remove_tap_node(unfinished.netns, unfinished.guest.tap);
+    if (!tap_node_of(unfinished).empty()) remove_tap_nodes(unfinished.netns, unfinished.before);
     store.remove(unfinished.id);
   }
 }
@@ -271,9 +273,8 @@ void carry_out(Draft& draft, Site& site, const RecordStore& store, const Progres
     site.converge(draft.steps, draft.wanted, ownership_of(unfinished), progress);
     end_obsolete_connections(draft, site);
     make_tap_node(draft.record, site);
-    if (draft.former && draft.former->guest.tap != draft.record.guest.tap &&
-        !tap_node_of(*draft.former).empty())
-      remove_tap_node(draft.former->netns, draft.former->guest.tap);
+    if (!tap_node_of(draft.record).empty())
+      remove_tap_nodes(draft.record.netns, draft.record.before, &draft.record);
     store.save(draft.record);
   } catch (Error& error) {
     try {

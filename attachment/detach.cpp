@@ -25,14 +25,14 @@ bool remove_orphans(const Target& target, const std::string& netns, const Record
     // A damaged one that is asked for by its id goes as well.
     const std::optional<Record> record = load_if_readable(store, target.id);
     if (record && record->netns_path == netns && !tap_node_of(*record).empty())
-      remove_tap_node(record->netns, record->guest.tap);
+      remove_tap_nodes(record->netns, record->before);
     return (!record || record->netns_path == netns) && store.remove(target.id);
   }
   bool found = false;
   for (const std::string& id : store.ids()) {
     const std::optional<Record> record = load_if_readable(store, id);
     if (!record || record->netns_path != netns || record->request.interface != target.interface) continue;
-    if (!tap_node_of(*record).empty()) remove_tap_node(record->netns, record->guest.tap);
+    if (!tap_node_of(*record).empty()) remove_tap_nodes(record->netns, record->before);
     found = store.remove(id) || found;
   }
   return found;
@@ -185,10 +185,10 @@ bool detach_in(Site& site, const Target& target, const RecordStore& store, const
     record->phase = Phase::detaching;
     save_if_possible(store, *record);
   }
-  for (const auto& [name, link] : observed.links) {
-    if (link && link->kind == "macvtap" && link->alias == ownership.tag) remove_tap_node(site.identity, name);
-  }
-  if (record && !tap_node_of(*record).empty()) remove_tap_node(site.identity, record->guest.tap);
+  const bool has_macvtap = std::ranges::any_of(observed.links, [&](const auto& one) {
+    return one.second && one.second->kind == "macvtap" && one.second->alias == ownership.tag;
+  });
+  if (has_macvtap || (record && !tap_node_of(*record).empty())) remove_tap_nodes(site.identity, before);
   site.converge(steps, before, ownership, progress);
   store.remove(id);
   return record || !steps.empty();

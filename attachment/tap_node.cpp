@@ -43,8 +43,12 @@ void make_tap_node(const bindings::Record& record, Site& site) {
   if (kernel::read_device_node(name) != wanted) kernel::write_device_node(name, wanted);
 }
 
-void remove_tap_node(const NetnsIdentity& netns, const std::string& link) {
-  kernel::remove_device_node(name_of(netns, link));
+void remove_tap_nodes(const NetnsIdentity& netns, const model::NetState& state,
+                      const bindings::Record* kept) {
+  for (const auto& [name, link] : state.links) {
+    const bool stays = link || (kept != nullptr && kept->guest.tap == name);
+    if (!stays) kernel::remove_device_node(name_of(netns, name));
+  }
 }
 
 }  // namespace podnic

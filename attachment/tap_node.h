@@ -19,7 +19,9 @@ bool is_tap_node_right(const bindings::Record& record, Site& site);
 /// Makes it, where the attachment has one.
 void make_tap_node(const bindings::Record& record, Site& site);
 
-/// Of a link that has gone, or goes.
-void remove_tap_node(const NetnsIdentity& netns, const std::string& link);
+/// Those of links that have gone, or go: what `state` wants not to be there. The one that
+/// `kept` has stays.
+void remove_tap_nodes(const NetnsIdentity& netns, const model::NetState& state,
+                      const bindings::Record* kept = nullptr);
 
 }  // namespace podnic

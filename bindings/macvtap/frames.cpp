@@ -35,10 +35,6 @@ std::vector<Fragment> questions(const dhcp::Leases& leases) {
   return all;
 }
 
-bool serves(const dhcp::Leases& leases) {
-  return leases.v4 || leases.v6 || leases.router;
-}
-
 Rule dropped(const Fragment& match) {
   return rule({match, counter(), drop()});
 }
@@ -66,6 +62,10 @@ Chain leaving(const PassingFrames& wanted) {
 }
 
 }  // namespace
+
+bool serves(const dhcp::Leases& leases) {
+  return leases.v4 || leases.v6 || leases.router;
+}
 
 Table table_of(const PassingFrames& wanted) {
   Table table{.comment = wanted.comment, .sets = {}, .chains = {}};

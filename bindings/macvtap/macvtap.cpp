@@ -94,7 +94,7 @@ struct Plumbing {
     return found != input.observed.sysctls.end() && found->second && nic.link.mtu >= model::min_ipv6_mtu;
   }
   [[nodiscard]] bool serves_ipv6() const { return leases.v6 || leases.router; }
-  [[nodiscard]] bool serves() const { return leases.v4 || serves_ipv6(); }
+  [[nodiscard]] bool serves() const { return macvtap::serves(leases); }
 
   [[nodiscard]] Link link(std::string kind, const MacAddress& mac, MacvlanMode mode) const {
     Link made{.kind = std::move(kind),
@@ -202,6 +202,7 @@ Design design(const Input& asked) {
                              .address4 = choose_server_address(input, nic),
                              .address6 = IpAddress::link_local_of(macs[1])},
                             design.notes);
+  if (!serves(design.leases)) design.leases.device = names.tap;
   design.original = original_of(input, nic, names.nic);
   const Plumbing plumbing{.input = input,
                           .nic = nic,
