@@ -7,10 +7,11 @@ include(CMakePackageConfigHelpers)
 set(podnic_libraries types model kernel dhcp bindings attachment launcher)
 # Headers that only the sources of podnic include.
 set(podnic_private_headers
-  attachment/guest_dns.h attachment/record_store.h attachment/site.h bindings/json.h bindings/refuse.h bindings/bridge/.*
-  bindings/masquerade/.* bindings/tc/.*
+  attachment/guest_dns.h attachment/record_store.h attachment/site.h attachment/tap_node.h
+  bindings/from_network.h bindings/json.h bindings/refuse.h bindings/takeover.h
+  bindings/bridge/.* bindings/macvtap/.* bindings/masquerade/.* bindings/passt/.* bindings/tc/.*
   launcher/control_server.h launcher/descriptor_store.h launcher/service_manager.h
-  netsetup/kernel/conntrack.h netsetup/kernel/netlink.h netsetup/kernel/nftables.h netsetup/kernel/rtnetlink.h
+  netsetup/kernel/conntrack.h netsetup/kernel/macvtap.h netsetup/kernel/netlink.h netsetup/kernel/nftables.h netsetup/kernel/rtnetlink.h
   netsetup/kernel/sysctl.h netsetup/kernel/tap.h netsetup/kernel/tc.h)
 list(JOIN podnic_private_headers "|" podnic_private_regex)
 set(podnic_header_folders netsetup/types netsetup/model netsetup/kernel dhcp bindings attachment launcher)

@@ -194,6 +194,7 @@ struct Simulator {
     link.port.reset();
     link.former_name.clear();
     link.addresses.clear();
+    link.hears_own_mac_only = link.macvlan && link.macvlan->mode != MacvlanMode::passthru;
     return link;
   }
 
