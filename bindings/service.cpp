@@ -10,7 +10,6 @@
 
 #include "bindings/hex.h"
 #include "bindings/refuse.h"
-#include "dhcp/router_message.h"
 
 namespace podnic::bindings {
 namespace {
@@ -195,7 +194,8 @@ void validate(const ServiceRequest& service) {
   }
   if (service.pref64) {
     const IpPrefix& prefix = *service.pref64;
-    if (!dhcp::is_pref64(prefix)) {
+    constexpr std::array<std::uint8_t, 6> lengths{32, 40, 48, 56, 64, 96};
+    if (!prefix.address.is_v6() || std::ranges::find(lengths, prefix.length) == lengths.end()) {
       refuse(fmt::format("'{}' is no NAT64 prefix", prefix.to_string()),
              "It is IPv6 and has 32, 40, 48, 56, 64 or 96 bits (RFC 6052): 64:ff9b::/96.");
     }

@@ -92,6 +92,10 @@ constexpr std::size_t pref64_size = 16;
 /// RFC 8781 section 4: the code of a prefix length is its index.
 constexpr std::array<std::uint8_t, 6> pref64_lengths{96, 64, 56, 48, 40, 32};
 
+bool is_pref64(const IpPrefix& prefix) {
+  return prefix.address.is_v6() && std::ranges::count(pref64_lengths, prefix.length) != 0;
+}
+
 /// RFC 8781 section 4: 13 bits of lifetime in units of 8 seconds, 3 bits of prefix length code, 96 bits of
 /// prefix.
 void write_pref64(ByteWriter& writer, const IpPrefix& prefix, std::uint32_t lifetime) {
@@ -239,10 +243,6 @@ Parsed<RouterSolicitation> parse_solicitation(const IcmpPacket& packet) {
     }
   }
   return solicitation;
-}
-
-bool is_pref64(const IpPrefix& prefix) {
-  return prefix.address.is_v6() && std::ranges::count(pref64_lengths, prefix.length) != 0;
 }
 
 std::optional<RouterAdvert> withdrawn_by(const RouterAdvert& now, const RouterAdvert& before) {

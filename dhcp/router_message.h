@@ -54,9 +54,6 @@ struct RouterSolicitation {
 /// the reserved field are passed over.
 Parsed<RouterSolicitation> parse_solicitation(const IcmpPacket& packet);
 
-/// Whether a NAT64 prefix has one of the lengths that it can have: RFC 6052 section 2.2.
-bool is_pref64(const IpPrefix& prefix);
-
 enum class AdvertKind : std::uint8_t {
   regular,
   /// The router goes: lifetimes are 0 of all that needs it (RFC 4861 section 6.2.5, RFC 4191 section 4, RFC
