@@ -28,6 +28,7 @@ using namespace model::nft;
 
 // RFC 2131 section 4.1, RFC 8415 section 7.2, RFC 4861 section 4.2.
 constexpr std::uint16_t dhcp4_server = 67;
+constexpr std::uint16_t dhcp4_client = 68;
 constexpr std::uint16_t dhcp6_client = 546;
 constexpr std::uint8_t router_advertisement = 134;
 
@@ -42,17 +43,21 @@ Table table_of(const FromNetwork& wanted) {
     if (wanted.smaller_mtu)
       chain->rules.push_back(rule({begins_connection(), cut_segments(family, *wanted.smaller_mtu)}));
   }
-  if (wanted.leases.v4)
+  if (wanted.leases.v4) {
     ip4.rules.push_back(rule({sport(IPPROTO_UDP, dhcp4_server), refuse(table, "network_dhcp_server")}));
+    ip4.rules.push_back(rule({dport(IPPROTO_UDP, dhcp4_client), refuse(table, "network_dhcp_server")}));
+  }
   if (wanted.leases.v6)
     ip6.rules.push_back(rule({dport(IPPROTO_UDP, dhcp6_client), refuse(table, "network_dhcp_server")}));
   if (wanted.leases.router)
     ip6.rules.push_back(rule({icmpv6_type_is(router_advertisement), refuse(table, "network_router")}));
-  ip4.rules.push_back(rule({pass}));
   if (wanted.only_ip) {
+    for (Rule& passed : pass_whole_ipv4(pass)) ip4.rules.push_back(std::move(passed));
+    ip4.rules.push_back(rule({refuse(table, "network_protocol")}));
     for (Rule& passed : pass_whole_ipv6(pass)) ip6.rules.push_back(std::move(passed));
     ip6.rules.push_back(rule({refuse(table, "network_protocol")}));
   } else {
+    ip4.rules.push_back(rule({pass}));
     ip6.rules.push_back(rule({pass}));
   }
   Chain frames{.name = "frames",

@@ -27,6 +27,7 @@ constexpr Memory stations{.most = 16, .seconds = 300};
 // RFC 2131 section 4.1, RFC 8415 section 7.2.
 constexpr std::uint16_t dhcp4_server = 67;
 constexpr std::uint16_t dhcp4_client = 68;
+constexpr std::uint16_t dhcp6_client = 546;
 constexpr std::uint16_t dhcp6_server = 547;
 // RFC 2710 section 3, RFC 3810 section 5.2, RFC 4861 section 4.
 constexpr std::uint8_t multicast_report1 = 131;
@@ -110,7 +111,9 @@ struct Builder {
     Chain chain{.name = "own_ipv4", .rules = {}};
     cut(chain, Family::v4);
     chain.rules.push_back(rule({transport_is_not(IPPROTO_UDP), pass()}));
+    // Clients look at their own port, and not all of them at the server's.
     chain.rules.push_back(rule({sport(IPPROTO_UDP, dhcp4_server), refuse("dhcp_server")}));
+    chain.rules.push_back(rule({dport(IPPROTO_UDP, dhcp4_client), refuse("dhcp_server")}));
     if (serves4()) {
       for (const IpAddress& server : {IpAddress::v4(255, 255, 255, 255), onward()->leases.v4->server})
         chain.rules.push_back(rule({frame_daddr_is(server), dport(IPPROTO_UDP, dhcp4_server), accept()}));
@@ -145,6 +148,7 @@ struct Builder {
     Chain chain{.name = "own_ipv6", .rules = {}};
     cut(chain, Family::v6);
     chain.rules.push_back(rule({sport(IPPROTO_UDP, dhcp6_server), refuse("dhcp_server")}));
+    chain.rules.push_back(rule({dport(IPPROTO_UDP, dhcp6_client), refuse("dhcp_server")}));
     if (serves6()) {
       const IpAddress servers = IpAddress::v6({0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2});
       chain.rules.push_back(rule({frame_daddr_is(servers), dport(IPPROTO_UDP, dhcp6_server), accept()}));
@@ -271,6 +275,10 @@ std::vector<Rule> pass_whole_ipv6(const Fragment& pass) {
   return {rule({transport_is_not(IPPROTO_UDP), transport_is_not(IPPROTO_ICMPV6), pass}),
           rule({has_udp_header(), pass}), rule({icmpv6_type_within(1, 255), pass}),
           rule({is_later_fragment6(), pass})};
+}
+
+std::vector<Rule> pass_whole_ipv4(const Fragment& pass) {
+  return {rule({transport_is_not(IPPROTO_UDP), pass}), rule({transport_is(IPPROTO_UDP), pass})};
 }
 
 Fragment refuse(Table& table, std::string_view reason) {

@@ -70,6 +70,9 @@ std::string guard_key(const std::string& interface);
 /// follows, and no rule has seen what it is.
 std::vector<model::nft::Rule> pass_whole_ipv6(const model::nft::Fragment& pass);
 
+/// The same of IPv4: what the kernel can parse, a later fragment too.
+std::vector<model::nft::Rule> pass_whole_ipv4(const model::nft::Fragment& pass);
+
 /// Goes to the chain that counts and drops for a reason, which is made where there is none.
 model::nft::Fragment refuse(model::nft::Table& table, std::string_view reason);
 

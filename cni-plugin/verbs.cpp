@@ -10,6 +10,7 @@
 #include "attachment/file_lock.h"
 #include "attachment/record_store.h"
 #include "attachment/site.h"
+#include "attachment/tap_node.h"
 #include "cni-plugin/address_service.h"
 #include "cni-plugin/names.h"
 #include "cni-plugin/service_process.h"
@@ -50,6 +51,8 @@ void remove_wiring(const RecordStore& store, const std::string& id, const std::s
   }
   // A namespace that has gone took its wiring along; what its path leads to by now is no concern of ours.
   if (!netns || (record && netns->identity() != record->netns)) {
+    // But for device nodes, which lie outside of it.
+    if (record) remove_tap_nodes(record->netns, record->before);
     store.remove(id);
     remove_stale_locks(store.path());
   }

@@ -258,6 +258,7 @@ std::optional<RouterAdvert> withdrawn_by(const RouterAdvert& now, const RouterAd
     if (server.is_v6() && !has(now.dns.servers, server)) gone.dns.servers.push_back(server);
   for (const std::string& domain : before.dns.search)
     if (!has(now.dns.search, domain)) gone.dns.search.push_back(domain);
+  if (before.pref64 != now.pref64) gone.pref64 = before.pref64;
   if (gone == RouterAdvert{}) return std::nullopt;
   return gone;
 }
@@ -290,6 +291,8 @@ Bytes encode_advertisement(const RouterAdvert& router, AdvertKind kind, std::siz
     write_routes(writer, withdrawn->routes, 0, limit);
     write_dns_servers(writer, withdrawn->dns.servers, 0, limit);
     write_search_list(writer, withdrawn->dns.search, 0, limit);
+    if (withdrawn->pref64 && is_pref64(*withdrawn->pref64) && writer.size() + pref64_size <= limit)
+      write_pref64(writer, *withdrawn->pref64, 0);
   }
   if (has_pref64) write_pref64(writer, *router.pref64, lifetime);
   return writer.take();

@@ -18,6 +18,7 @@ using namespace model::nft;
 
 // RFC 2131 section 4.1, RFC 8415 section 7.2.
 constexpr std::uint16_t dhcp4_server = 67;
+constexpr std::uint16_t dhcp4_client = 68;
 constexpr std::uint16_t dhcp6_client = 546;
 constexpr std::uint16_t dhcp6_server = 547;
 // RFC 4861 section 4.
@@ -27,7 +28,6 @@ constexpr std::uint8_t neighbor_solicitation = 135;
 constexpr std::uint8_t neighbor_advertisement = 136;
 
 constexpr std::array<std::uint16_t, 3> encapsulations{ETH_P_8021Q, ETH_P_8021AD, ETH_P_802_2};
-constexpr std::array<std::uint16_t, 3> plain_types{ETH_P_IP, ETH_P_ARP, ETH_P_RARP};
 
 }  // namespace
 
@@ -54,6 +54,7 @@ Table table_of(const Filter& wanted) {
     const Fragment request = destination_port_is(Family::v4, IPPROTO_UDP, dhcp4_server);
     from_guest(forward.rules, request, false);
     to_guest(source_port_is(Family::v4, IPPROTO_UDP, dhcp4_server));
+    to_guest(destination_port_is(Family::v4, IPPROTO_UDP, dhcp4_client));
     from_guest(input.rules, packet_type_is(ETH_P_ARP), true);
     from_guest(input.rules, request, true);
   }
@@ -77,19 +78,28 @@ Table table_of(const Filter& wanted) {
   if (types == Types::no_encapsulated) {
     for (const std::uint16_t type : encapsulations) to_guest(packet_type_is(type));
   }
-  if (types == Types::ip) {
-    for (const std::uint16_t type : plain_types)
-      forward.rules.push_back(rule({oifname(tap), packet_type_is(type), accept()}));
+  if (types != Types::all) {
+    forward.rules.push_back(rule({oifname(tap), packet_type_is(ETH_P_IP), go_to("ipv4_to_guest")}));
     forward.rules.push_back(rule({oifname(tap), packet_type_is(ETH_P_IPV6), go_to("ipv6_to_guest")}));
+  }
+  if (types == Types::ip) {
+    for (const int type : {ETH_P_ARP, ETH_P_RARP})
+      forward.rules.push_back(
+          rule({oifname(tap), packet_type_is(static_cast<std::uint16_t>(type)), accept()}));
     forward.rules.push_back(rule({oifname(tap), counter(), drop()}));
   }
   // Uncounted: each broadcast on the network comes by here.
   input.rules.push_back(rule({drop()}));
   output.rules.push_back(rule({oifname_is_not(tap), drop()}));
   Table table{.comment = comment, .sets = {}, .chains = {std::move(forward), std::move(input)}};
-  if (types == Types::ip) {
-    table.chains.push_back({.name = "ipv6_to_guest", .rules = pass_whole_ipv6(accept())});
-    table.chains.back().rules.push_back(rule({counter(), drop()}));
+  if (types != Types::all) {
+    for (const Family family : {Family::v4, Family::v6}) {
+      const bool v4 = family == Family::v4;
+      Chain whole{.name = v4 ? "ipv4_to_guest" : "ipv6_to_guest",
+                  .rules = v4 ? pass_whole_ipv4(accept()) : pass_whole_ipv6(accept())};
+      whole.rules.push_back(rule({counter(), drop()}));
+      table.chains.push_back(std::move(whole));
+    }
   }
   table.chains.push_back(std::move(output));
   return table;

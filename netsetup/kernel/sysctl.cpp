@@ -110,7 +110,8 @@ void check_sysctl(const std::string& action, const std::string& key, const std::
   const std::string path = path_of(action, key);
   const bool exists = ::access(path.c_str(), F_OK) == 0;
   const std::string source = exists ? key : default_of(key);
-  if (::access(path_of(action, source).c_str(), W_OK) == 0) {
+  // With the rights that the process has, not those of who started it.
+  if (::faccessat(AT_FDCWD, path_of(action, source).c_str(), W_OK, AT_EACCESS) == 0) {
     if (key != ping_groups || has_group(1) || read_sysctl(key) != foreign_groups) return;
     throw Error(action, EINVAL)
         .hint(

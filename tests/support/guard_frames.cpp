@@ -192,6 +192,8 @@ std::vector<GuestFrame> lies_of(const GuestVoice& guest) {
       {"a claim in fragments", "neighbour",
        carried(guest, own, nodes, IPPROTO_FRAGMENT, behind(IPPROTO_ICMPV6, first_fragment, lie))},
       {"a DHCP server's answer", "dhcp_server", datagram(guest, guest.address4, 67, 68)},
+      {"one from another port", "dhcp_server", datagram(guest, guest.address4, 1067, 68)},
+      {"a DHCPv6 answer from another port", "dhcp_server", datagram(guest, own, 1547, 546)},
       {"a DHCPv6 server's answer", "dhcp_server", carried(guest, own, nodes, IPPROTO_UDP, reply6)},
       {"the same behind an extension header", "dhcp_server",
        carried(guest, own, nodes, IPPROTO_DSTOPTS, behind(IPPROTO_UDP, padding, reply6))},
@@ -229,6 +231,9 @@ std::vector<GuestFrame> service_of_neighbour(const GuestVoice& guest) {
           {"a DHCP server's answer", "network_dhcp_server",
            from_neighbour(ETHERTYPE_IP, ip_packet(guest.gateway4, everyone, IPPROTO_UDP,
                                                   udp_packet(guest.gateway4, 67, everyone, 68, text)))},
+          {"a DHCP answer from another port", "network_dhcp_server",
+           from_neighbour(ETHERTYPE_IP, ip_packet(guest.gateway4, everyone, IPPROTO_UDP,
+                                                  udp_packet(guest.gateway4, 1067, everyone, 68, text)))},
           {"a DHCPv6 server's answer", "network_dhcp_server",
            from_neighbour(ETHERTYPE_IPV6,
                           ip_packet(router, nodes, IPPROTO_UDP, udp_packet(router, 547, nodes, 546, text)))}};
@@ -258,6 +263,7 @@ std::vector<GuestFrame> lies_of_neighbour(const GuestVoice& guest) {
        tagged(tagged(advertisement, ETHERTYPE_VLAN, 0), ETHERTYPE_VLAN, 0)},
       {"behind a provider's tag and a priority tag", "network_protocol",
        tagged(tagged(advertisement, ETHERTYPE_VLAN, 0), 0x88a8, 0)},
+      {"an IPv4 header that lies about the length", "network_protocol", shortened(all.at(1).frame)},
       {"in a SNAP header", "network_protocol", in_snap(advertisement)},
       {"before the transport header's fragment", "network_protocol", advertise(IPPROTO_FRAGMENT, whole)},
       {"before the rest of an extension header", "network_protocol", advertise(IPPROTO_FRAGMENT, begun)}};

@@ -299,6 +299,14 @@ Pod::Pod(const PodOptions& options) {
   peer.must(fmt::format("{} ip -b - <<'END'\n{}END\necho 1 > /proc/sys/net/ipv6/conf/veth0/forwarding",
                         no_dad, at_peer));
   pod.must(fmt::format("ip -b - <<'END'\n{}END", at_pod));
+  // What follows a carrier is done by a kernel thread (linkwatch), which waits while others change their
+  // links: until then the link drops every frame.
+  const auto passes = [](const TestNetns& netns, const char* link) {
+    return netns.must(fmt::format("ip -br link show {}", link)).find(" UP ") != std::string::npos;
+  };
+  EXPECT_TRUE(
+      wait_until([&] { return passes(peer, "veth0") && passes(pod, "eth0"); }, std::chrono::seconds(60)))
+      << "the pod does not come up";
 }
 
 }  // namespace podnic::test

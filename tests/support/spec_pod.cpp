@@ -134,7 +134,8 @@ SpecPod::SpecPod(const PodSpec& wanted) : spec(wanted) {
     }
     return true;
   };
-  EXPECT_TRUE(wait_until([&] { return at_rest(peer) && at_rest(pod); })) << "the pod does not come to rest";
+  EXPECT_TRUE(wait_until([&] { return at_rest(peer) && at_rest(pod); }, std::chrono::seconds(60)))
+      << "the pod does not come to rest";
 }
 
 Snapshot take_snapshot(const TestNetns& netns) {
