@@ -19,18 +19,13 @@
 
 #include "bindings/guard.h"
 #include "bindings/maximum_segment.h"
+#include "bindings/protocol_numbers.h"
 #include "netsetup/model/nft_frames.h"
 
 namespace podnic::bindings {
 namespace {
 
 using namespace model::nft;
-
-// RFC 2131 section 4.1, RFC 8415 section 7.2, RFC 4861 section 4.2.
-constexpr std::uint16_t dhcp4_server = 67;
-constexpr std::uint16_t dhcp4_client = 68;
-constexpr std::uint16_t dhcp6_client = 546;
-constexpr std::uint8_t router_advertisement = 134;
 
 }  // namespace
 

@@ -10,6 +10,7 @@
 
 #include "bindings/address_set.h"
 #include "bindings/maximum_segment.h"
+#include "bindings/protocol_numbers.h"
 #include "netsetup/model/nft_frames.h"
 #include "netsetup/types/interface_name.h"
 
@@ -24,19 +25,9 @@ constexpr std::string_view refusal = "refuse_";
 /// An address that was silent for so long makes room for a new one.
 constexpr Memory stations{.most = 16, .seconds = 300};
 
-// RFC 2131 section 4.1, RFC 8415 section 7.2.
-constexpr std::uint16_t dhcp4_server = 67;
-constexpr std::uint16_t dhcp4_client = 68;
-constexpr std::uint16_t dhcp6_client = 546;
-constexpr std::uint16_t dhcp6_server = 547;
-// RFC 2710 section 3, RFC 3810 section 5.2, RFC 4861 section 4.
+// RFC 2710 section 3, RFC 3810 section 5.2; RFC 4861 section 4.6.
 constexpr std::uint8_t multicast_report1 = 131;
 constexpr std::uint8_t multicast_done = 132;
-constexpr std::uint8_t router_solicitation = 133;
-constexpr std::uint8_t router_advertisement = 134;
-constexpr std::uint8_t neighbour_solicitation = 135;
-constexpr std::uint8_t neighbour_advertisement = 136;
-constexpr std::uint8_t redirect = 137;
 constexpr std::uint8_t multicast_report2 = 143;
 constexpr std::uint8_t source_link_address = 1;
 constexpr std::uint8_t target_link_address = 2;

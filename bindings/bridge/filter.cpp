@@ -10,22 +10,12 @@
 
 #include "bindings/guard.h"
 #include "bindings/maximum_segment.h"
+#include "bindings/protocol_numbers.h"
 
 namespace podnic::bindings::bridge {
 namespace {
 
 using namespace model::nft;
-
-// RFC 2131 section 4.1, RFC 8415 section 7.2.
-constexpr std::uint16_t dhcp4_server = 67;
-constexpr std::uint16_t dhcp4_client = 68;
-constexpr std::uint16_t dhcp6_client = 546;
-constexpr std::uint16_t dhcp6_server = 547;
-// RFC 4861 section 4.
-constexpr std::uint8_t router_solicitation = 133;
-constexpr std::uint8_t router_advertisement = 134;
-constexpr std::uint8_t neighbor_solicitation = 135;
-constexpr std::uint8_t neighbor_advertisement = 136;
 
 constexpr std::array<std::uint16_t, 3> encapsulations{ETH_P_8021Q, ETH_P_8021AD, ETH_P_802_2};
 
@@ -70,8 +60,8 @@ Table table_of(const Filter& wanted) {
     from_guest(input.rules, icmpv6_type_is(router_solicitation), true);
   }
   if (leases.v6 || leases.router) {
-    from_guest(input.rules, icmpv6_type_is(neighbor_solicitation), true);
-    from_guest(input.rules, icmpv6_type_is(neighbor_advertisement), true);
+    from_guest(input.rules, icmpv6_type_is(neighbour_solicitation), true);
+    from_guest(input.rules, icmpv6_type_is(neighbour_advertisement), true);
   }
   // Systems look behind a second VLAN tag and into SNAP headers, and put fragments together: there the rules
   // above see nothing.

@@ -11,6 +11,7 @@
 
 #include "bindings/from_network.h"
 #include "bindings/guard.h"
+#include "bindings/protocol_numbers.h"
 #include "bindings/quiet.h"
 #include "netsetup/model/nft_frames.h"
 
@@ -18,13 +19,6 @@ namespace podnic::bindings::macvtap {
 namespace {
 
 using namespace model::nft;
-
-// RFC 2131 section 4.1, RFC 8415 section 7.2, RFC 4861 section 4.
-constexpr std::uint16_t dhcp4_server = 67;
-constexpr std::uint16_t dhcp6_server = 547;
-constexpr std::uint8_t router_solicitation = 133;
-constexpr std::uint8_t neighbour_solicitation = 135;
-constexpr std::uint8_t neighbour_advertisement = 136;
 
 /// What asks podnic.
 std::vector<Fragment> questions(const dhcp::Leases& leases) {
