@@ -41,3 +41,13 @@ function(podnic_folder name)
   list(TRANSFORM ARG_USES PREPEND podnic_)
   target_link_libraries(podnic_${name} PUBLIC ${ARG_USES} PRIVATE $<BUILD_INTERFACE:podnic_flags> ${ARG_THIRD_PARTY})
 endfunction()
+
+# podnic_link_program(TARGET OPTIONS...): with everything in it that Debian has as an archive and that a program would spend
+# its start to load. libm is wanted for one function of libstdc++. A macro: where a folder's variable says so, both stand
+# behind all others.
+macro(podnic_link_program target)
+  if(NOT PODNIC_SANITIZE)
+    set(CMAKE_CXX_STANDARD_LIBRARIES "-l:libstdc++.a -l:libm.a")
+    target_link_options(${target} PRIVATE -static-libstdc++ -static-libgcc LINKER:--as-needed ${ARGN})
+  endif()
+endmacro()
