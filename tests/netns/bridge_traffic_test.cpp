@@ -52,13 +52,11 @@ class Bridged : public testing::Test {
 
   void expect_guest_has(const std::string& command, const std::string& text) {
     std::string found;
-    EXPECT_TRUE(wait_until(
-        [&] {
-          found = guest->netns.must(command);
-          return found.find(text) != std::string::npos;
-        },
-        std::chrono::seconds(30)))
-        << text << " is not in: " << found << (client ? client->output() : "");
+    EXPECT_TRUE(wait_until([&] {
+      found = guest->netns.must(command);
+      return found.find(text) != std::string::npos;
+    })) << text
+        << " is not in: " << found << (client ? client->output() : "");
   }
 
   void expect_traffic(Family family, const IpAddress& peer_ip) {

@@ -96,8 +96,7 @@ RequestOptions=224
     std::ifstream in(file);
     return std::string(std::istreambuf_iterator<char>(in), {});
   };
-  EXPECT_TRUE(test::wait_until([&] { return lease().find("ADDRESS=10.0.2.2") != std::string::npos; },
-                               std::chrono::seconds(30)))
+  EXPECT_TRUE(test::wait_until([&] { return lease().find("ADDRESS=10.0.2.2") != std::string::npos; }))
       << client.output();
   for (const char* line :
        {"NETMASK=255.255.255.0", "ROUTER=10.0.2.1", "SERVER_ADDRESS=10.0.2.1", "NEXT_SERVER=10.0.2.1",

@@ -73,11 +73,9 @@ void add_links(const TestNetns& pod, const TestNetns& guest, const std::vector<d
   }
   // The kernel gives the link-local addresses when it has seen the carriers.
   for (const TestNetns* netns : {&pod, &guest}) {
-    EXPECT_TRUE(test::wait_until(
-        [&] {
-          return netns->must("ip -6 -o addr show scope link | wc -l") == std::to_string(all.size()) + "\n";
-        },
-        std::chrono::seconds(60)));
+    EXPECT_TRUE(test::wait_until([&] {
+      return netns->must("ip -6 -o addr show scope link | wc -l") == std::to_string(all.size()) + "\n";
+    }));
   }
 }
 
@@ -144,15 +142,12 @@ void expect_answers(const TestNetns& guest, const dhcp::Leases& leases, const st
            packet.destination == link_local && packet.payload.at(0) == dhcp::router_advertisement_type;
   };
   test::Capture capture(guest, nic);
-  EXPECT_TRUE(test::wait_until(
-      [&] {
-        if (!capture.has_seen(is_offer)) test::send_frame(guest, nic, discover_frame(leases));
-        if (!capture.has_seen(is_advertise)) test::send_frame(guest, nic, solicit_frame(leases));
-        if (!capture.has_seen(is_advert)) test::send_frame(guest, nic, solicitation);
-        return capture.has_seen(is_offer) && capture.has_seen(is_advertise) && capture.has_seen(is_advert);
-      },
-      std::chrono::seconds(30)))
-      << "no answer of all three services";
+  EXPECT_TRUE(test::wait_until([&] {
+    if (!capture.has_seen(is_offer)) test::send_frame(guest, nic, discover_frame(leases));
+    if (!capture.has_seen(is_advertise)) test::send_frame(guest, nic, solicit_frame(leases));
+    if (!capture.has_seen(is_advert)) test::send_frame(guest, nic, solicitation);
+    return capture.has_seen(is_offer) && capture.has_seen(is_advertise) && capture.has_seen(is_advert);
+  })) << "no answer of all three services";
 }
 
 std::size_t each_of(std::size_t of_all, std::size_t of_few) {

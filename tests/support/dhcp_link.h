@@ -86,7 +86,7 @@ class ClientScript {
   /// Waits for the event number `nth` of this reason, counted from 1; fails the test at the deadline.
   // NOLINTNEXTLINE(modernize-use-nodiscard): some callers want to wait only
   ClientEvent wait_for(const std::string& reason, std::size_t nth = 1,
-                       std::chrono::milliseconds deadline = std::chrono::seconds(30)) const;
+                       std::chrono::milliseconds deadline = std::chrono::seconds(60)) const;
 
  private:
   std::string log_;

@@ -23,15 +23,19 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <set>
+#include <sstream>
 #include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include "tests/support/system_call.h"
 
 namespace podnic::test {
 namespace {
 
+using nlohmann::json;
 using std::chrono::milliseconds;
 
 void write_file(const char* path, const std::string& text) {
@@ -268,6 +272,37 @@ int Process::wait(milliseconds deadline) {
   return status_ = reap(pid_, pidfd_, std::chrono::seconds(10)).value_or(128 + SIGKILL);
 }
 
+namespace {
+
+/// True where no kernel thread has work to do for what was configured.
+bool at_rest(const TestNetns& netns) {
+  std::istringstream lines(netns.must("ip -j -b - <<'END'\naddr\nroute show table all type local\nEND\n"));
+  std::string line;
+  std::getline(lines, line);
+  const json links = json::parse(line);
+  std::getline(lines, line);
+  std::set<std::pair<std::string, std::string>> usable;
+  for (const json& route : json::parse(line)) usable.emplace(route["dev"], route["dst"]);
+  for (const json& link : links) {
+    // The work of a carrier (linkwatch): until then the link drops every frame.
+    const std::string flags = link["flags"].dump();
+    const bool passes = link["operstate"] == "UP" || link["operstate"] == "UNKNOWN";  // lo
+    if (flags.find("\"LOWER_UP\"") != std::string::npos && !passes) return false;
+    // The work of an address, also without the detection of duplicates, and on a link that is down
+    // (addrconf_dad_work).
+    for (const json& address : link["addr_info"])
+      if (address["family"] == "inet6" && !usable.contains({link["ifname"], address["local"]})) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void await_rest(std::initializer_list<const TestNetns*> all) {
+  for (const TestNetns* netns : all)
+    EXPECT_TRUE(wait_until([&] { return at_rest(*netns); })) << "no rest: " << netns->must("ip addr");
+}
+
 Pod::Pod(const PodOptions& options) {
   const bool apart = options.link_local_gateway;
   const std::string no_dad =
@@ -299,14 +334,7 @@ Pod::Pod(const PodOptions& options) {
   peer.must(fmt::format("{} ip -b - <<'END'\n{}END\necho 1 > /proc/sys/net/ipv6/conf/veth0/forwarding",
                         no_dad, at_peer));
   pod.must(fmt::format("ip -b - <<'END'\n{}END", at_pod));
-  // What follows a carrier is done by a kernel thread (linkwatch), which waits while others change their
-  // links: until then the link drops every frame.
-  const auto passes = [](const TestNetns& netns, const char* link) {
-    return netns.must(fmt::format("ip -br link show {}", link)).find(" UP ") != std::string::npos;
-  };
-  EXPECT_TRUE(
-      wait_until([&] { return passes(peer, "veth0") && passes(pod, "eth0"); }, std::chrono::seconds(60)))
-      << "the pod does not come up";
+  await_rest({&peer, &pod});
 }
 
 }  // namespace podnic::test

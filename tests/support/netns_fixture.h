@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <functional>
+#include <initializer_list>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -32,7 +33,7 @@ struct Output {
 
 /// True as soon as `predicate` is, asked every 5 ms; false when it still is not at the deadline.
 bool wait_until(const std::function<bool()>& predicate,
-                std::chrono::milliseconds deadline = std::chrono::seconds(10));
+                std::chrono::milliseconds deadline = std::chrono::seconds(60));
 
 /// What `body` throws; the test fails when it throws nothing.
 Error error_of(const std::function<void()>& body);
@@ -81,7 +82,7 @@ class Process {
   /// SIGKILL to the group.
   void kill() const;
   /// The status as a shell gives it. Past the deadline the group is killed and the test fails.
-  int wait(std::chrono::milliseconds deadline = std::chrono::seconds(10));
+  int wait(std::chrono::milliseconds deadline = std::chrono::seconds(60));
 
  private:
   pid_t pid_ = -1;
@@ -89,6 +90,10 @@ class Process {
   UniqueFd output_;
   int status_ = -1;  // wait status as a shell gives it; -1 while it runs
 };
+
+/// Waits until the kernel's threads have done what they do for links and addresses some time after whoever
+/// configured them was told that it is done, and the later, the more others change their links.
+void await_rest(std::initializer_list<const TestNetns*> all);
 
 struct PodOptions {
   bool v4 = true;
