@@ -86,6 +86,7 @@ class Follower {
       for (const auto& [name, ingress] : state.ingress) watch_.ingress.push_back(name);
       for (const auto& [name, shaper] : state.shapers) watch_.shapers.push_back(name);
     }
+    await_rest({test.place.netns});
     model_ = kernel_.observe(watch_);
   }
 

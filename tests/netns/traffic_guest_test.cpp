@@ -225,6 +225,7 @@ TEST_P(Outbound, BothNicsOfAPodHaveAGuest) {
                 "link set veth1 up");
   pod().must(
       "ip addr add 10.9.1.5/24 dev net1 && ip addr add fd00:9::5/64 dev net1 nodad && ip link set net1 up");
+  await_rest({net.peer.path(), pod().path()});
   wire({"80/tcp"});
   const bindings::Record second = attach({.interface = "net1",
                                           .topology = GetParam(),

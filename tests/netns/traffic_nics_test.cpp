@@ -52,6 +52,7 @@ class TwoNics : public testing::TestWithParam<Topology> {
         "ip route add fd00:10:244:1::5 dev veth0 src 2001:db8::10");
     pod().must(
         "ip addr add 10.8.0.5/24 dev net1; ip addr add fd00:8::5/64 dev net1 nodad; ip link set net1 up");
+    await_rest({other.path(), pod().path()});
     if (gateway == Gateway::second_best) {
       pod().must(
           "ip route add default via 10.8.0.1 dev net1 metric 200;"
@@ -286,6 +287,7 @@ TEST_P(HotPlug, AnotherNicComesAndGoesUnnoticed) {
                   "ip link set veth1 up",
                   net.pod.path()));
   net.pod.must("ip addr add 10.8.0.5/24 dev net1; ip link set net1 up");
+  await_rest({other.path(), net.pod.path()});
   const Place place{.netns = net.pod.path(), .state_dir = state / "records"};
   const auto request = [](const char* nic, const char* binding) {
     Request one{.binding = binding, .interface = nic, .resolv_conf = "/nonexistent"};

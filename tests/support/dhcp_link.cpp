@@ -126,10 +126,9 @@ void add_link(const TestNetns& pod, const TestNetns& guest, const dhcp::Leases& 
               const std::string& nic) {
   const auto& [device, v4, v6, router] = leases;
   const MacAddress client = v4 ? v4->client : v6 ? v6->client : guest_mac;
-  const bool has_v6 = v6 || router;
   std::string at_pod =
       fmt::format("ip link add {} type veth peer name {} netns {} || exit\n", device, nic, guest.path());
-  if (has_v6) at_pod += fmt::format("echo 0 > /proc/sys/net/ipv6/conf/{}/accept_dad\n", device);
+  at_pod += fmt::format("echo 0 > /proc/sys/net/ipv6/conf/{}/accept_dad\n", device);
   if (router) at_pod += fmt::format("ip link set {} address {}\n", device, router->mac->to_string());
   if (v4)
     at_pod += fmt::format("ip addr add {}/{} dev {}\n", v4->server.to_string(), v4->address.length, device);
@@ -137,16 +136,9 @@ void add_link(const TestNetns& pod, const TestNetns& guest, const dhcp::Leases& 
   if (router && router->prefix.address.is_v6())
     at_pod += fmt::format("ip addr add {} dev {} nodad\n", router->prefix.to_string(), device);
   pod.must(at_pod);
-  if (has_v6) guest.must(fmt::format("echo 0 > /proc/sys/net/ipv6/conf/{}/accept_dad", nic));
+  guest.must(fmt::format("echo 0 > /proc/sys/net/ipv6/conf/{}/accept_dad", nic));
   guest.must(fmt::format("ip link set {0} address {1} && ip link set {0} up", nic, client.to_string()));
-  if (!has_v6) return;
-  // The kernel gives them when it has seen the carrier.
-  for (const auto& [netns, name] : {std::pair(&pod, device), {&guest, nic}}) {
-    EXPECT_TRUE(wait_until([&] {
-      return !netns->must(fmt::format("ip -6 -o addr show dev {} scope link -tentative", name)).empty();
-    })) << "no link-local address on "
-        << name;
-  }
+  await_rest({pod.path(), guest.path()});
 }
 
 ClientScript::ClientScript(const TemporaryFolder& folder) : log_(folder / "events") {

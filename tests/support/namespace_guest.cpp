@@ -51,6 +51,7 @@ NamespaceGuest::NamespaceGuest(const bindings::Record& record, const Place& plac
   }
   netns.must(fmt::format("echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; ip -b - <<'END'\n{}END", batch));
   carrier_ = std::thread([this] { carry_frames(); });
+  await_rest({place.netns, netns.path()});
 }
 
 NamespaceGuest::~NamespaceGuest() {

@@ -138,6 +138,44 @@ std::optional<int> reap(pid_t pid, const UniqueFd& pidfd, milliseconds deadline)
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+Output shell(int netns, const std::string& command) {
+  const UniqueFd out = new_capture();
+  const UniqueFd err = new_capture();
+  const pid_t child = spawn(netns, {"sh", "-c", command}, out.get(), err.get());
+  const UniqueFd pidfd = open_pidfd(child);
+  auto status = reap(child, pidfd, std::chrono::seconds(60));
+  if (!status) {
+    ::kill(-child, SIGKILL);
+    ADD_FAILURE() << "killed after 60 s: " << command;
+    status = reap(child, pidfd, std::chrono::seconds(10));
+  }
+  return {status.value_or(-1), contents(out), contents(err)};
+}
+
+/// True where no kernel thread has work to do for what was configured.
+bool at_rest(int netns) {
+  const Output shown = shell(netns, "ip -j -b - <<'END'\naddr\nroute show table all type local\nEND\n");
+  if (shown.status != 0) return false;  // a link that goes in between
+  std::istringstream lines(shown.out);
+  std::string line;
+  std::getline(lines, line);
+  const json links = json::parse(line);
+  std::getline(lines, line);
+  std::set<std::pair<std::string, std::string>> usable;
+  for (const json& route : json::parse(line)) usable.emplace(route["dev"], route["dst"]);
+  for (const json& link : links) {
+    // The work of a carrier (linkwatch): until then the link drops every frame.
+    const std::string flags = link["flags"].dump();
+    const bool passes = link["operstate"] == "UP" || link["operstate"] == "UNKNOWN";  // lo
+    if (flags.find("\"LOWER_UP\"") != std::string::npos && !passes) return false;
+    // The work of an address, also without the detection of duplicates, and on a link that is down
+    // (addrconf_dad_work).
+    for (const json& address : link["addr_info"])
+      if (address["family"] == "inet6" && !usable.contains({link["ifname"], address["local"]})) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 bool isolate_this_process() {
@@ -201,17 +239,7 @@ std::string TestNetns::path() const {
 }
 
 Output TestNetns::sh(const std::string& command) const {
-  const UniqueFd out = new_capture();
-  const UniqueFd err = new_capture();
-  const pid_t child = spawn(netns_.fd(), {"sh", "-c", command}, out.get(), err.get());
-  const UniqueFd pidfd = open_pidfd(child);
-  auto status = reap(child, pidfd, std::chrono::seconds(60));
-  if (!status) {
-    ::kill(-child, SIGKILL);
-    ADD_FAILURE() << "killed after 60 s: " << command;
-    status = reap(child, pidfd, std::chrono::seconds(10));
-  }
-  return {status.value_or(-1), contents(out), contents(err)};
+  return shell(netns_.fd(), command);
 }
 
 std::string TestNetns::must(const std::string& command) const {
@@ -272,35 +300,12 @@ int Process::wait(milliseconds deadline) {
   return status_ = reap(pid_, pidfd_, std::chrono::seconds(10)).value_or(128 + SIGKILL);
 }
 
-namespace {
-
-/// True where no kernel thread has work to do for what was configured.
-bool at_rest(const TestNetns& netns) {
-  std::istringstream lines(netns.must("ip -j -b - <<'END'\naddr\nroute show table all type local\nEND\n"));
-  std::string line;
-  std::getline(lines, line);
-  const json links = json::parse(line);
-  std::getline(lines, line);
-  std::set<std::pair<std::string, std::string>> usable;
-  for (const json& route : json::parse(line)) usable.emplace(route["dev"], route["dst"]);
-  for (const json& link : links) {
-    // The work of a carrier (linkwatch): until then the link drops every frame.
-    const std::string flags = link["flags"].dump();
-    const bool passes = link["operstate"] == "UP" || link["operstate"] == "UNKNOWN";  // lo
-    if (flags.find("\"LOWER_UP\"") != std::string::npos && !passes) return false;
-    // The work of an address, also without the detection of duplicates, and on a link that is down
-    // (addrconf_dad_work).
-    for (const json& address : link["addr_info"])
-      if (address["family"] == "inet6" && !usable.contains({link["ifname"], address["local"]})) return false;
+void await_rest(std::initializer_list<std::string> paths) {
+  for (const std::string& path : paths) {
+    const UniqueFd netns(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!netns.valid()) fail(path.c_str());
+    EXPECT_TRUE(wait_until([&] { return at_rest(netns.get()); })) << shell(netns.get(), "ip addr").out;
   }
-  return true;
-}
-
-}  // namespace
-
-void await_rest(std::initializer_list<const TestNetns*> all) {
-  for (const TestNetns* netns : all)
-    EXPECT_TRUE(wait_until([&] { return at_rest(*netns); })) << "no rest: " << netns->must("ip addr");
 }
 
 Pod::Pod(const PodOptions& options) {
@@ -334,7 +339,7 @@ Pod::Pod(const PodOptions& options) {
   peer.must(fmt::format("{} ip -b - <<'END'\n{}END\necho 1 > /proc/sys/net/ipv6/conf/veth0/forwarding",
                         no_dad, at_peer));
   pod.must(fmt::format("ip -b - <<'END'\n{}END", at_pod));
-  await_rest({&peer, &pod});
+  await_rest({peer.path(), pod.path()});
 }
 
 }  // namespace podnic::test

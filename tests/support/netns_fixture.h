@@ -93,7 +93,7 @@ class Process {
 
 /// Waits until the kernel's threads have done what they do for links and addresses some time after whoever
 /// configured them was told that it is done, and the later, the more others change their links.
-void await_rest(std::initializer_list<const TestNetns*> all);
+void await_rest(std::initializer_list<std::string> netns_paths);
 
 struct PodOptions {
   bool v4 = true;

@@ -121,7 +121,7 @@ SpecPod::SpecPod(const PodSpec& wanted) : spec(wanted) {
       no_dad, spec.mtu, spec.interface, spec.mtu, spec.mac.to_string(), pod.path(), addresses.peer));
   pod.must(fmt::format("ip -b - <<'END'\nlink set {} up\n{}END", spec.interface, addresses.pod));
   for (const std::string& command : spec.commands) pod.must(command);
-  await_rest({&peer, &pod});
+  await_rest({peer.path(), pod.path()});
 }
 
 Snapshot take_snapshot(const TestNetns& netns) {

@@ -24,7 +24,6 @@ class Traffic : public testing::TestWithParam<bindings::Topology> {
     for (const char* text : ports) request.ports.push_back(port(text));
     record = attach(request, place()).record;
     guest.emplace(record, place());
-    await_rest({&net.pod, &guest->netns});
   }
 
   [[nodiscard]] Place place() const { return {.netns = net.pod.path(), .state_dir = state / "records"}; }
