@@ -20,13 +20,14 @@ namespace podnic::launcher {
 namespace {
 
 /// The child's whole life. Never returns.
-[[noreturn]] void run_child(const dhcp::Leases& leases, const dhcp::Sockets& inherited, int control_fd,
-                            const dhcp::SandboxOptions& sandbox, int ready_fd, int stop_fd) {
+[[noreturn]] void run_child(const dhcp::Leases& leases, const dhcp::Sockets& inherited,
+                            const Control& control, const dhcp::SandboxOptions& sandbox, int ready_fd,
+                            int stop_fd) {
   int status = 1;
   try {
     dhcp::Sockets sockets;
     sockets.device = inherited.device;
-    std::vector kept{STDERR_FILENO, ready_fd, stop_fd, control_fd};
+    std::vector kept{STDERR_FILENO, ready_fd, stop_fd, control.socket.get()};
     for (const auto socket : dhcp::all_sockets) {
       if (!(inherited.*socket).valid()) continue;
       (sockets.*socket).reset((inherited.*socket).get());
@@ -34,7 +35,8 @@ namespace {
     }
     close_all_but(kept);
     // The VM has ended before this stops: nobody is left to say farewell to.
-    serve(leases, std::move(sockets), sandbox, ready_fd, stop_fd, dhcp::Farewell::omit, UniqueFd(control_fd));
+    serve(leases, std::move(sockets), sandbox, ready_fd, stop_fd, dhcp::Farewell::omit,
+          {UniqueFd(control.socket.get()), control.id});
     status = 0;
   } catch (const std::exception& error) {
     const std::string line = std::string("podnic: address service: ") + error.what() + "\n";
@@ -43,10 +45,14 @@ namespace {
   ::_exit(status);
 }
 
-ControlAnswer answer(const ControlRequest& request, dhcp::Server& server, dhcp::Server::Id attachment) {
+ControlAnswer answer(const ControlRequest& request, dhcp::Server& server, dhcp::Server::Id attachment,
+                     const std::string& id) {
   ControlAnswer answer;
+  if (!request.id.empty() && request.id != id)
+    throw Error("this service is that of attachment '" + id + "', not of '" + request.id + "'", 0,
+                ErrorKind::bad_request);
   if (request.verb == Verb::stats) {
-    answer.counters.push_back({.id = request.id, .counters = server.counters(attachment)});
+    answer.counters.push_back({.id = id, .counters = server.counters(attachment)});
   } else if (request.verb == Verb::update) {
     server.update(attachment, *request.leases);
   } else {
@@ -69,14 +75,14 @@ std::optional<DaemonClient> service_of(const bindings::Record& record, const Pla
 }  // namespace
 
 void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::SandboxOptions& sandbox,
-           int ready_fd, int stop_fd, dhcp::Farewell farewell, UniqueFd control) {
+           int ready_fd, int stop_fd, dhcp::Farewell farewell, Control control) {
   dhcp::Server server;
   const dhcp::Server::Id attachment = server.add(leases, std::move(sockets));
   std::optional<ControlServer> clients;
-  if (control.valid()) {
-    clients.emplace(std::move(control), std::vector<uid_t>{0, ::geteuid()},
+  if (control.socket.valid()) {
+    clients.emplace(std::move(control.socket), std::vector<uid_t>{0, ::geteuid()},
                     [&](const ControlRequest& request, const std::vector<UniqueFd>&) {
-                      return answer(request, server, attachment);
+                      return answer(request, server, attachment, control.id);
                     });
     server.attend(clients->fd(), [&] { clients->run(); });
   }
@@ -90,11 +96,12 @@ void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::Sandbo
   server.run(stop_fd, farewell);
 }
 
-UniqueFd listen_for_control(const bindings::Record& record, const Place& place) {
+Control listen_for_control(const bindings::Record& record, const Place& place) {
   try {
-    return listen_control({.path = RecordStore::control_socket(place.state_dir, record.id),
-                           .owner = {},
-                           .takes_descriptors = false});
+    return {listen_control({.path = RecordStore::control_socket(place.state_dir, record.id),
+                            .owner = {},
+                            .takes_descriptors = false}),
+            record.id};
   } catch (const Error& error) {
     // An unprivileged service of a folder that is not its own.
     if (error.error_number() == EACCES || error.error_number() == EROFS) return {};
@@ -114,13 +121,13 @@ bool update_service(const bindings::Record& record, const Place& place) {
 }
 
 ServiceProcess::ServiceProcess(const bindings::Record& record, const dhcp::Sockets& sockets,
-                               const UniqueFd& control, const dhcp::SandboxOptions& sandbox) {
+                               const Control& control, const dhcp::SandboxOptions& sandbox) {
   auto [ready_read, ready_write] = make_pipe();
   auto [stop_read, stop_write] = make_pipe();
   pid_ = ::fork();
   if (pid_ < 0) throw Error("starting the address service", errno);
   if (pid_ == 0) {
-    run_child(record.leases, sockets, control.get(), sandbox, ready_write.release(), stop_read.release());
+    run_child(record.leases, sockets, control, sandbox, ready_write.release(), stop_read.release());
   }
   stop_ = std::move(stop_write);
   ready_write.reset();

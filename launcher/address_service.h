@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <optional>
+#include <string>
 
 #include "attachment/attachment.h"
 #include "dhcp/sandbox.h"
@@ -13,15 +14,20 @@
 
 namespace podnic::launcher {
 
-/// Confines this process (dhcp/sandbox.h), writes a newline to `ready_fd` (none: -1) and closes it, then
-/// answers until `stop_fd` is readable. Over `control`, from listen_for_control(), it also tells what it has
-/// counted and takes new leases; without one it has fewer system calls.
-void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::SandboxOptions& sandbox,
-           int ready_fd, int stop_fd, dhcp::Farewell farewell, UniqueFd control = UniqueFd());
+/// Where the service of one attachment can be asked for it.
+struct Control {
+  UniqueFd socket;  ///< none: nobody can ask
+  std::string id;
+};
 
-/// Where the service of this attachment can be asked: a control socket in the state folder, which goes with
-/// the record. No descriptor: this process may not write there, and nobody can ask.
-UniqueFd listen_for_control(const bindings::Record& record, const Place& place);
+/// Confines this process (dhcp/sandbox.h), writes a newline to `ready_fd` (none: -1) and closes it, then
+/// answers until `stop_fd` is readable. Over `control` it also tells what it has counted and takes new
+/// leases; without one it has fewer system calls.
+void serve(const dhcp::Leases& leases, dhcp::Sockets sockets, const dhcp::SandboxOptions& sandbox,
+           int ready_fd, int stop_fd, dhcp::Farewell farewell, Control control = {});
+
+/// A socket in the state folder, which goes with the record; none where this process may not write there.
+Control listen_for_control(const bindings::Record& record, const Place& place);
 
 /// What the attachment's own service has counted; nullopt where there is none.
 std::optional<dhcp::Counters> ask_for_counters(const bindings::Record& record, const Place& place);
@@ -35,7 +41,7 @@ bool update_service(const bindings::Record& record, const Place& place);
 class ServiceProcess {
  public:
   /// Starts the child and waits until it answers. Error: it ended before.
-  ServiceProcess(const bindings::Record& record, const dhcp::Sockets& sockets, const UniqueFd& counters,
+  ServiceProcess(const bindings::Record& record, const dhcp::Sockets& sockets, const Control& control,
                  const dhcp::SandboxOptions& sandbox);
   ServiceProcess(const ServiceProcess&) = delete;
   ServiceProcess& operator=(const ServiceProcess&) = delete;

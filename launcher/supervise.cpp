@@ -151,7 +151,7 @@ void pass_on(const signalfd_siginfo& info, const Child& vm) {
 /// The VM on its tap, and beside it the address service, which is started again when it dies.
 int run_with_service(const RunOptions& options, const bindings::Record& record, const Signals& signals) {
   const dhcp::Sockets sockets = open_service(record, options.place);
-  const UniqueFd control = listen_for_control(record, options.place);
+  const Control control = listen_for_control(record, options.place);
   auto service = std::make_unique<ServiceProcess>(record, sockets, control, options.sandbox);
   int restarts = 0;
   const auto restart_service = [&] {

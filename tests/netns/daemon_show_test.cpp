@@ -147,6 +147,9 @@ TEST_F(DaemonShowTest, CountsOfAServiceOfItsOwn) {
   EXPECT_EQ(show()["service"]["dhcp4"]["sent"]["ACK"], 1);
   const std::filesystem::path control(RecordStore::control_socket(folder / "state", "pod-1"));
   EXPECT_EQ(std::filesystem::status(control).permissions(), std::filesystem::perms(0600));
+  launcher::DaemonClient client(control);
+  EXPECT_THAT(test::error_of([&] { client.stats("pod-2"); }).what(),
+              testing::EndsWith("this service is that of attachment 'pod-1', not of 'pod-2'"));
 }
 
 TEST_F(DaemonShowTest, DetachTellsTheDaemon) {
