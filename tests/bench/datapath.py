@@ -36,7 +36,7 @@ def plain_veth():
 
 
 def attach_by_hand(podnic, folder, request):
-    """A pod, its peer and a guest whose NIC is a veth in the place of the tap."""
+    """A pod, its peer, and a guest whose NIC is a veth in the place of the tap, or a macvlan in that of the macvtap."""
     pod, peer = make_pod()
     guest = Namespace()
     config = os.path.join(folder, "request.json")
@@ -49,24 +49,46 @@ def attach_by_hand(podnic, folder, request):
         for command in step["commands"]:
             if command.startswith("ip tuntap add"):
                 command = f"ip link add tap-eth0 type veth peer name eth0 netns {guest.path}"
-            pod.run(command)
-    return pod, peer, guest, plan["result"]["guest"]
+            pod.run(command.replace("type macvtap", "type macvlan"))
+    if request.get("binding") == "macvtap":
+        pod.run(f"ip link set tap-eth0 netns {guest.path} name eth0")
+    return pod, peer, guest, plan["result"]
 
 
 def masquerade(podnic, folder, topology, ports, guard=True):
     # Every second port, and those that the measurements use.
     listed = [f"{1 + 2 * i}/tcp" for i in range(ports)] + (["5201/udp", "5201/tcp", "7000/tcp"] if ports else [])
     request = {"ports": listed, "topology": topology, "guard": guard}
-    pod, peer, guest, nic = attach_by_hand(podnic, folder, request)
-    guest.run(f"ip link set eth0 address {nic['mac']}; ip address add {GUEST4}/24 dev eth0; ip link set eth0 up; ip route add default via {GATEWAY4}")
+    pod, peer, guest, result = attach_by_hand(podnic, folder, request)
+    guest.run(f"ip link set eth0 address {result['guest']['mac']}; ip address add {GUEST4}/24 dev eth0; ip link set eth0 up; ip route add default via {GATEWAY4}")
     return Path(peer, guest, POD4, PEER4, [pod])
 
 
 def own_address(podnic, folder, binding, guard=True):
-    pod, peer, guest, nic = attach_by_hand(podnic, folder, {"binding": binding, "guard": guard})
-    guest.run(f"ip link set eth0 address {nic['mac']} up; ip address add {POD4}/24 dev eth0; "
+    pod, peer, guest, result = attach_by_hand(podnic, folder, {"binding": binding, "guard": guard})
+    guest.run(f"ip link set eth0 address {result['guest']['mac']} up; ip address add {POD4}/24 dev eth0; "
               f"ip route add default via {PEER4}")
     return Path(peer, guest, POD4, PEER4, [pod])
+
+
+def passt(podnic, folder):
+    """pasta, which is passt for a namespace: it makes its tap there instead of reading a VM's socket."""
+    ports = ["5201/tcp", "5201/udp", "7000/tcp"]
+    pod, peer, guest, result = attach_by_hand(podnic, folder, {"binding": "passt", "ports": ports})
+    options = result["helper"]["command"][1:]
+    if "--runas" in options:
+        del options[options.index("--runas"):options.index("--runas") + 2]
+    options = [option for option in options if option not in ("--one-off", "--foreground")]
+    path = os.path.join(folder, "guest-netns")  # pasta looks for it when it is nobody to /proc any more
+    open(path, "w").close()
+    subprocess.run(["mount", "--bind", guest.path, path], check=True)
+    helper = pod.start(["pasta", "--foreground", "--runas", "0:0", "--config-net", "--ns-ifname", "eth0", *options,
+                        "--netns-only", "--netns", path])
+    while not guest.run("ip -br address show dev eth0 scope global 2> /dev/null || :"):
+        if helper.poll() is not None:
+            raise SystemExit(f"pasta ended with status {helper.returncode}: {options}")
+        time.sleep(0.01)
+    return Path(peer, guest, POD4, PEER4, [pod, helper])
 
 
 def wait_for_listener(namespace, server, port):
@@ -127,6 +149,8 @@ def main():
         paths["tap, no guard"] = masquerade(podnic, folder, "tap", 0, guard=False)
         for binding in ("bridge", "tc"):
             paths[f"binding {binding}, no guard"] = own_address(podnic, folder, binding, guard=False)
+        paths["binding macvtap, no guard"] = own_address(podnic, folder, "macvtap", guard=False)
+        paths["binding passt"] = passt(podnic, folder)
         taken = {name: [] for name in paths}
         for _ in range(rounds):  # interleaved: the machine's speed drifts
             for name, path in paths.items():
@@ -140,7 +164,8 @@ def main():
             if name != "plain veth":
                 print(f"{name:<24}" + "".join(f"{values[key] / base[key]:>16.2f}" for key in base))
     finally:
-        shutil.rmtree(folder)
+        subprocess.run(["umount", "--lazy", os.path.join(folder, "guest-netns")])
+        shutil.rmtree(folder)  # pasta ends with its path
 
 
 in_own_namespaces(main)
