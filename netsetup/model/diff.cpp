@@ -107,20 +107,38 @@ struct Planner {
     return found != ingress->filters.end() && found->second == filter;
   }
 
-  /// Another way for a guest's frames is there before the one that they had is taken away.
-  [[nodiscard]] bool waits_for_another_way(const std::string& name, const tc::Ingress& ingress) const {
-    return class_of(name) == On::taps && std::ranges::any_of(ingress.filters, [&](const auto& wanted_one) {
-             return !is_in_place(name, wanted_one.first, wanted_one.second);
+  [[nodiscard]] bool lacks_a_filter(const std::string& link) const {
+    const auto ingress = wanted.ingress.find(link);
+    return ingress != wanted.ingress.end() && ingress->second &&
+           std::ranges::any_of(ingress->second->filters, [&](const auto& filter) {
+             return !is_in_place(link, filter.first, filter.second);
            });
+  }
+
+  /// Of those that send its frames elsewhere.
+  [[nodiscard]] bool lacks_a_table(const std::string& link) const {
+    return std::ranges::any_of(wanted.tables, [&](const auto& one) {
+      const auto& [name, table] = one;
+      if (!table || nft::device_of(*table) != link || nft::targets_of(*table).empty()) return false;
+      const auto found = now.tables.find(name);
+      return found == now.tables.end() || !found->second || found->second->comment != ownership.tag;
+    });
+  }
+
+  /// Another way for a link's frames is there before the one that they had is taken away: in between the
+  /// pod's own stack would get them, and answer a connection of the guest's with a reset.
+  [[nodiscard]] bool waits_for_another_way(const std::string& link) const {
+    return lacks_a_filter(link) || lacks_a_table(link);
   }
 
   void delete_filters() {
     for (const auto& [name, ingress] : wanted.ingress) {
       if (!stays(name) || find_ingress(now, name) == nullptr) continue;  // gone, and its filters with it
       const Link& on = *find_link(now, name);
-      const bool waits = ingress && waits_for_another_way(name, *ingress);
+      const bool waits = waits_for_another_way(name);
       const std::map<std::uint16_t, tc::Filter> found = find_ingress(now, name)->filters;
-      for (const auto& [preference, filter] : found) {
+      // Backwards: what is redirected is all but what the filters before have taken.
+      for (const auto& [preference, filter] : std::views::reverse(found)) {
         const bool is_wanted = ingress && ingress->filters.contains(preference);
         if (owns(ownership, on, filter)) {
           const bool stays = is_wanted && ingress->filters.at(preference) == filter;
@@ -416,7 +434,9 @@ struct Planner {
       const auto found = now.tables.find(name);
       if (table || found == now.tables.end() || !found->second || found->second->comment != ownership.tag)
         continue;
-      if (std::ranges::find(kinds, kind_of(*found->second)) != kinds.end()) emit(DeleteTable{name});
+      const Of kind = kind_of(*found->second);
+      if (kind == Of::other_frames && lacks_a_filter(nft::device_of(*found->second))) continue;
+      if (std::ranges::find(kinds, kind) != kinds.end()) emit(DeleteTable{name});
     }
   }
 };
@@ -486,7 +506,8 @@ Plan diff(const NetState& observed, const NetState& wanted, const Ownership& own
   planner.add_rules();
   planner.add_filters(Planner::On::other_links);
   planner.replace_tables(Planner::Of::other_frames);
-  planner.delete_tables({Planner::Of::packets, Planner::Of::own_frames});
+  planner.delete_filters();
+  planner.delete_tables({Planner::Of::packets, Planner::Of::own_frames, Planner::Of::other_frames});
   return std::move(planner.plan);
 }
 

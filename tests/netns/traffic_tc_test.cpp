@@ -2,7 +2,9 @@
 // addresses.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <atomic>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "tests/support/traffic_fixture.h"
 
@@ -102,6 +104,39 @@ TEST_F(TcTraffic, WithoutTheGuardOthersFiltersMayKeepPacketsForThePod) {
   pod().must("ip neigh replace 10.244.1.1 dev eth0 nud permanent lladdr " + peer_mac);
   EXPECT_EQ(ask(peer(), IPPROTO_UDP, pod_ip(Family::v4), 9999), answer("pod", 9999, peer_ip(Family::v4)));
   EXPECT_EQ(ask(peer(), IPPROTO_UDP, pod_ip(Family::v4), 80), answer("guest", 80, peer_ip(Family::v4)));
+}
+
+/// A packet of theirs that came to the pod's own stack in between would be answered by a reset.
+TEST_F(TcTraffic, OpenConnectionsDoNotNoticeThatTheGuardComesAndGoes) {
+  wire();
+  pod().must(
+      "nft 'table inet witness { counter strays { }; chain seen { type filter hook prerouting priority -400; "
+      "iifname { eth0, tap-eth0 } meta l4proto tcp counter name strays; }; }'");
+  std::atomic<bool> toggled = false;
+  std::jthread toggling([&] {
+    for (int round = 0; round < 20; ++round) {
+      try {
+        update({.binding = "tc", .guard = round % 2 != 0, .resolv_conf = "/nonexistent"}, place());
+      } catch (const Error& error) {
+        ADD_FAILURE() << error.what();
+      }
+    }
+    toggled = true;
+  });
+  {
+    Conversation in4(IPPROTO_TCP, guest->netns, 80, peer(), pod_ip(Family::v4), 80);
+    Conversation in6(IPPROTO_TCP, guest->netns, 81, peer(), pod_ip(Family::v6), 81);
+    Conversation out4(IPPROTO_TCP, peer(), 5000, guest->netns, peer_ip(Family::v4), 5000);
+    bool all_go_on = true;
+    while (!toggled && all_go_on) {
+      for (Conversation* one : {&in4, &in6, &out4}) all_go_on = one->goes_on() && all_go_on;
+    }
+    EXPECT_TRUE(all_go_on);
+  }
+  toggling.join();
+  EXPECT_EQ(check({}, place()), std::vector<model::Drift>{});
+  const auto strays = pod().json("nft -j list counter inet witness strays");
+  EXPECT_EQ(strays["nftables"][1]["counter"]["packets"], 0) << strays.dump();
 }
 
 /// While it is attached and after.

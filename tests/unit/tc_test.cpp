@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "bindings/from_network.h"
+#include "bindings/guard.h"
 #include "bindings/tc/filters.h"
 #include "netsetup/model/converge.h"
 
@@ -106,6 +108,72 @@ TEST(TcDiff, ATapThatIsMadeAnewIsRedirectedToAnew) {
   EXPECT_EQ(plan[0], model::Step(model::DeleteLink{"tap-eth0"}));
   EXPECT_EQ(plan[2], model::Step(model::DeleteFilter{"eth0", ours, ETH_P_ALL}));
   EXPECT_EQ(plan[3], model::Step(model::AddFilter{"eth0", ours, to_tap()}));
+}
+
+// --- make before break: the guard is switched on and off under a guest that runs
+
+/// Of the pod NIC and of the tap.
+NetState redirected_by_filters() {
+  NetState state;
+  state.ingress["eth0"] = bindings::tc::pod_filters("tap-eth0", ownership.tag);
+  state.ingress["tap-eth0"] =
+      bindings::tc::tap_filters({.link = "eth0"}, ownership.tag,
+                                {.device = "tap-eth0", .v4 = dhcp::Lease4{}, .v6 = {}, .router = {}}, {});
+  for (const std::string& key : {bindings::guard_key("eth0"), bindings::from_network_key("eth0")})
+    state.tables[key] = std::nullopt;
+  return state;
+}
+
+NetState redirected_by_tables() {
+  NetState state;
+  state.ingress["eth0"] = std::nullopt;
+  state.ingress["tap-eth0"] = std::nullopt;
+  state.tables[bindings::guard_key("eth0")] = bindings::table_of(
+      bindings::Guard{.comment = ownership.tag,
+                      .tap = "tap-eth0",
+                      .mac = {},
+                      .addresses = {},
+                      .others = {},
+                      .onward = bindings::Onward{.link = "eth0", .leases = {}, .station = {}}});
+  state.tables[bindings::from_network_key("eth0")] = bindings::table_of(
+      bindings::FromNetwork{.comment = ownership.tag, .nic = "eth0", .tap = "tap-eth0", .leases = {}});
+  return state;
+}
+
+bool is_redirected(const NetState& state, const std::string& link) {
+  const Ingress* ingress = model::find_ingress(state, link);
+  const bool by_filter = ingress != nullptr && ingress->filters.contains(ours);
+  return by_filter || std::ranges::any_of(state.tables, [&](const auto& one) {
+           return one.second && model::nft::device_of(*one.second) == link &&
+                  !model::nft::targets_of(*one.second).empty();
+         });
+}
+
+TEST(TcDiff, FramesAreRedirectedAtAnyTimeWhileTheGuardComesAndGoes) {
+  for (const bool comes : {true, false}) {
+    SCOPED_TRACE(comes ? "on" : "off");
+    NetState now = comes ? redirected_by_filters() : redirected_by_tables();
+    now.links = pod(std::nullopt).links;
+    const NetState target = comes ? redirected_by_tables() : redirected_by_filters();
+    for (const model::Step& step : steps(now, target)) {
+      now = model::simulate(std::move(now), step);
+      for (const char* link : {"eth0", "tap-eth0"})
+        EXPECT_TRUE(is_redirected(now, link)) << link << " after " << model::describe(step);
+    }
+  }
+}
+
+/// What a filter keeps for the pod's own stack would go to the network after that alone had gone.
+TEST(TcDiff, TheRedirectionGoesBeforeItsExceptions) {
+  NetState now = redirected_by_filters();
+  now.links = pod(std::nullopt).links;
+  for (const model::Step& step : steps(now, redirected_by_tables())) {
+    now = model::simulate(std::move(now), step);
+    const Ingress* ingress = model::find_ingress(now, "tap-eth0");
+    if (ingress == nullptr || !ingress->filters.contains(ours)) continue;
+    EXPECT_EQ(ingress->filters, redirected_by_filters().ingress.at("tap-eth0")->filters)
+        << "after " << model::describe(step);
+  }
 }
 
 TEST(TcCookie, IsAnotherOneForEveryTag) {
