@@ -142,29 +142,41 @@ Bytes neighbor_solicitation(const bindings::GuestNic& guest, const IpAddress& ta
   return frame.bytes();
 }
 
-/// Whether it is there before the deadline: bytes, or the end of what is to be read.
-bool wait_for_input(int fd, Clock::time_point deadline) {
-  while (true) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    if (left <= 0) return false;
-    pollfd one{.fd = fd, .events = POLLIN, .revents = 0};
-    const int ready = ::poll(&one, 1, static_cast<int>(left));
-    if (ready > 0) return true;
-    if (ready < 0 && errno != EINTR) throw Error("waiting for the helper", errno);
-  }
-}
+/// Waits for what the helper sends, until it ends, an interruption, or a deadline.
+struct Waiter {
+  const Interruption& interruption;
+  UniqueFd helper;  ///< readable when it has ended
+  Clock::time_point deadline = Clock::now() + patience;
+  bool has_ended = false;
+  bool interrupted = false;
 
-/// False: it has ended, or says nothing.
-bool read_exactly(int fd, std::uint8_t* to, std::size_t size, Clock::time_point deadline) {
-  while (size > 0) {
-    if (!wait_for_input(fd, deadline)) return false;
-    const ssize_t got = ::read(fd, to, size);
-    if (got <= 0) return false;
-    to += got;
-    size -= static_cast<std::size_t>(got);
+  bool wait_for_input(int fd) {
+    while (true) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+      if (left <= 0) return false;
+      std::array<pollfd, 3> all{{{.fd = fd, .events = POLLIN, .revents = 0},
+                                 {.fd = helper.get(), .events = POLLIN, .revents = 0},
+                                 {.fd = interruption.fd, .events = POLLIN, .revents = 0}}};
+      if (::poll(all.data(), all.size(), static_cast<int>(left)) < 0 && errno != EINTR)
+        throw Error("waiting for the helper", errno);
+      interrupted = all[2].revents != 0 && interruption.stops();
+      has_ended = all[1].revents != 0;
+      if (interrupted || has_ended) return false;
+      if (all[0].revents != 0) return true;
+    }
   }
-  return true;
-}
+
+  bool read_exactly(int fd, std::uint8_t* to, std::size_t size) {
+    while (size > 0) {
+      if (!wait_for_input(fd)) return false;
+      const ssize_t got = ::read(fd, to, size);
+      if (got <= 0) return false;
+      to += got;
+      size -= static_cast<std::size_t>(got);
+    }
+    return true;
+  }
+};
 
 /// passt tells the system's log what it says, and says when there is none.
 bool is_about_the_log(std::string_view line) {
@@ -180,7 +192,7 @@ Bytes question_of(const bindings::GuestNic& guest) {
 
 HelperProcess::HelperProcess(const bindings::Record& record, const Place& place,
                              const std::function<void()>& in_child,
-                             std::function<void(std::string_view)> report)
+                             std::function<void(std::string_view)> report, const Interruption& interruption)
     : name_(record.helper.value().command.front()), report_(std::move(report)) {
   require_descriptors(*record.helper);
   const auto netns = place.netns.empty() ? kernel::Netns::current() : kernel::Netns::open(place.netns);
@@ -196,34 +208,30 @@ HelperProcess::HelperProcess(const bindings::Record& record, const Place& place,
   vm_end_ = std::move(vm_end);
   output_ = std::move(output);
   if (::fcntl(output_.get(), F_SETFL, O_NONBLOCK) != 0) throw Error("reading what the helper says", errno);
-  helper_end.reset();
+  helper_end_ = std::move(helper_end);
   input.reset();
-  wait_until_it_answers(record.guest);
+  wait_until_it_answers(record.guest, interruption);
 }
 
-void HelperProcess::wait_until_it_answers(const bindings::GuestNic& guest) {
-  const Clock::time_point deadline = Clock::now() + patience;
+void HelperProcess::wait_until_it_answers(const bindings::GuestNic& guest, const Interruption& interruption) {
+  Waiter waiter{interruption, child_->open_pidfd()};
   const Bytes question = question_of(guest);
   const bool asked = ::send(vm_end_.get(), question.data(), question.size(), MSG_NOSIGNAL) ==
                      static_cast<ssize_t>(question.size());
   // The first frame that comes says as much as the answer; a whole one is read, so that the VM begins with
   // one.
   std::array<std::uint8_t, 4> length{};
-  if (asked && read_exactly(vm_end_.get(), length.data(), length.size(), deadline)) {
+  if (asked && waiter.read_exactly(vm_end_.get(), length.data(), length.size())) {
     const std::uint32_t size = ByteReader(length).u32().value();
     Bytes frame(std::min(size, largest_frame));
-    if (size <= largest_frame && read_exactly(vm_end_.get(), frame.data(), frame.size(), deadline)) {
+    if (size <= largest_frame && waiter.read_exactly(vm_end_.get(), frame.data(), frame.size())) {
       answers_ = true;
       return;
     }
   }
-  if (Clock::now() < deadline) {
-    // Its end of the pair is closed: it is on its way out, and what it said is complete when it has closed
-    // that.
-    while (output_.valid() && wait_for_input(output_.get(), deadline)) read_output();
-    if (wait_for_input(child_->open_pidfd().get(), deadline)) {
-      if (const auto end = reap()) throw Error(fmt::format("starting '{}': {}", name_, end->why));
-    }
+  if (waiter.interrupted) return;
+  if (waiter.has_ended) {
+    if (const auto end = reap()) throw Error(fmt::format("starting '{}': {}", name_, end->why));
   }
   throw Error(fmt::format("starting '{}': it does not answer after {} s", name_, patience.count()))
       .hint(words_);
@@ -261,9 +269,15 @@ std::optional<HelperProcess::End> HelperProcess::reap() {
   const std::optional<int> status = child_->reap();
   if (!status) return std::nullopt;
   read_output();
-  End end{.well = WIFEXITED(*status) && WEXITSTATUS(*status) == 0, .why = {}};
+  // unix(7): a peer that is closed is a hang-up here.
+  pollfd here{.fd = helper_end_.get(), .events = 0, .revents = 0};
+  const bool vm_has_closed = ::poll(&here, 1, 0) == 1 && (here.revents & POLLHUP) != 0;
+  helper_end_.reset();
+  const bool with_success = WIFEXITED(*status) && WEXITSTATUS(*status) == 0;
+  End end{.well = with_success && vm_has_closed, .why = {}};
   end.why = WIFEXITED(*status) ? fmt::format("it ended with status {}", WEXITSTATUS(*status))
                                : fmt::format("it was ended by signal {}", WTERMSIG(*status));
+  if (with_success && !vm_has_closed) end.why += ", as when it is asked to (SIGTERM), before the VM";
   if (!words_.empty()) end.why += ": " + words_;
   return end;
 }

@@ -28,6 +28,13 @@ namespace {
 
 constexpr std::array forwarded{SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH};
 
+/// Of these: those that ask a process to end.
+constexpr std::array ending{SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+
+bool asks_to_end(const signalfd_siginfo& info) {
+  return std::ranges::find(ending, static_cast<int>(info.ssi_signo)) != ending.end();
+}
+
 /// A service that dies is started again, but not for ever: something is wrong with it then.
 constexpr int max_service_restarts = 5;
 
@@ -205,29 +212,43 @@ bool wait_for_signal(const Signals& signals, HelperProcess& helper) {
 
 /// The VM and the helper that carries its frames: neither is of use without the other.
 int run_with_helper(const RunOptions& options, const bindings::Record& record, const Signals& signals) {
-  HelperProcess helper(record, options.place, [&] { signals.restore(); }, options.report);
+  int asked_by = 0;
+  // There is no VM yet that a signal could be for.
+  const Interruption interruption{.fd = signals.fd(), .stops = [&] {
+                                    const signalfd_siginfo info = signals.next();
+                                    if (asks_to_end(info)) asked_by = static_cast<int>(info.ssi_signo);
+                                    return asked_by != 0;
+                                  }};
+  HelperProcess helper(record, options.place, [&] { signals.restore(); }, options.report, interruption);
+  if (!helper.answers()) return 128 + asked_by;
   VmStart start{.command = options.command, .descriptors = {}, .variable = "PODNIC_HELPER_FD"};
   start.descriptors.push_back(helper.take_vm_end());
   if (options.append_qemu_arguments)
     append(start.command, qemu_helper_arguments(record.guest, start.descriptors.front().get()));
   Child vm = start_vm(start, record.guest, signals);
   start.descriptors.clear();
+  bool is_ending = false;
   while (true) {
     if (!wait_for_signal(signals, helper)) continue;
     const signalfd_siginfo info = signals.next();
     if (info.ssi_signo != SIGCHLD) {
+      is_ending = is_ending || asks_to_end(info);
       pass_on(info, vm);
       continue;
     }
     if (const auto status = vm.reap()) return shell_status(*status);
     const auto end = helper.reap();
     if (!end) continue;
-    // It ends well when the VM has closed its end: mostly since that is about to end, too.
-    if (!end->well) {
-      throw Error(fmt::format("running the VM: its network has gone with '{}': {}",
-                              record.helper.value().command.front(), end->why));
+    if (end->well) {
+      // Mostly since it is about to end, too.
+      options.report("The VM has closed its end of the network.");
+      continue;
     }
-    options.report("The VM has closed its end of the network.");
+    const std::string what =
+        fmt::format("its network has gone with '{}': {}", record.helper.value().command.front(), end->why);
+    // Who ends all processes of a service ends that one, too.
+    if (!is_ending) throw Error("running the VM: " + what);
+    options.report(fmt::format("The VM is about to end, and {}.", what));
   }
 }
 

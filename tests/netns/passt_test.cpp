@@ -5,6 +5,10 @@
 #include <gmock/gmock.h>
 #include <linux/capability.h>
 #include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <csignal>
 
 #include "launcher/helper_process.h"
 #include "tests/support/attach_cases.h"
@@ -175,6 +179,41 @@ TEST_F(Passt, ItsProgramAnswersInEveryFamilyAndEndsWithTheVm) {
     EXPECT_EQ(said, "");
     EXPECT_TRUE(detach({}, place_of(pod)));
   }
+}
+
+/// passt ends with 0 whoever ends it.
+TEST_F(Passt, ItsEndBeforeTheVmsIsNotWell) {
+  const SpecPod pod;
+  const bindings::Record record = attach(request_of("eth0", 0, "80/tcp"), place_of(pod)).record;
+  launcher::HelperProcess helper(record, place_of(pod), [] {}, [](auto) {});
+  const UniqueFd vm = helper.take_vm_end();
+  const pid_t process = std::stoi(pod.pod.must("ss -Hlntp | grep -oE 'pid=[0-9]+' | head -n 1 | tr -dc 0-9"));
+  ASSERT_EQ(::kill(process, SIGTERM), 0);
+  launcher::HelperProcess::End end;
+  EXPECT_TRUE(ends(helper, end));
+  EXPECT_FALSE(end.well);
+  EXPECT_EQ(end.why, "it ended with status 0, as when it is asked to (SIGTERM), before the VM");
+  // The VM sees it.
+  char byte = 0;
+  pollfd seen{.fd = vm.get(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&seen, 1, 10'000), 1);
+  EXPECT_EQ(::recv(vm.get(), &byte, 1, 0), 0);
+}
+
+TEST_F(Passt, WhoWaitsForItsProgramCanBeInterrupted) {
+  const SpecPod pod;
+  bindings::Record record = attach(request_of("eth0", 0, "80/tcp"), place_of(pod)).record;
+  record.helper.value().command = {"sh", "-c", "exec sleep 1000"};  // it never answers
+  const UniqueFd event(::eventfd(3, EFD_CLOEXEC | EFD_SEMAPHORE));
+  int asked = 0;
+  const launcher::HelperProcess helper(
+      record, place_of(pod), [] {}, [](auto) {}, {.fd = event.get(), .stops = [&] {
+                                                    eventfd_t one = 0;
+                                                    ::eventfd_read(event.get(), &one);
+                                                    return ++asked == 3;
+                                                  }});
+  EXPECT_FALSE(helper.answers());
+  EXPECT_EQ(asked, 3);
 }
 
 TEST_F(Passt, WhatItsProgramSaysOfItsEndIsTheError) {
