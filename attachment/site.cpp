@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <set>
 #include <utility>
@@ -17,6 +18,23 @@ namespace {
 /// A podnic that uses another state folder is kept out by the namespace's own file. Any process of the pod
 /// can hold that, too: it must not keep the pod from being deleted.
 constexpr std::chrono::seconds other_folder_time(2);
+
+/// What is there for a pod NIC, of an attachment that nothing but its tag is known of.
+bool has_made_something_for(Site& site, const model::NetState& observed, const std::string& interface,
+                            const std::string& tag) {
+  const auto filters = site.kernel.links_with_filters_of(tag);
+  if (std::ranges::find(filters, interface) != filters.end()) return true;
+  try {
+    return std::ranges::any_of(site.kernel.tables_of(tag), [&](const std::string& table) {
+      return model::nft::table_name_of(table).name == bindings::table_name(interface);
+    });
+  } catch (const Error& error) {
+    // Who may not look at tables (CAP_NET_ADMIN) makes no link either; what a tap is called has to do.
+    if (error.error_number() != EPERM) throw;
+    const model::Link* tap = model::find_link(observed, derived_interface_name("tap-", interface));
+    return tap != nullptr && tap->alias == tag;
+  }
+}
 
 /// Whatever the binding: nothing passes by a tap that is down.
 void take_down(const std::string& tap, model::NetState& desired) {
@@ -208,10 +226,8 @@ std::set<std::string> tagged_others(const model::NetState& observed, const std::
 
 std::string find_holder(Site& site, const RecordStore& store, const std::string& interface,
                         const std::string& id) {
-  const auto is_of_nic = [&](const std::string& table) {
-    return model::nft::table_name_of(table).name == bindings::table_name(interface);
-  };
-  std::set<std::string> others = tagged_others(site.kernel.observe({}), id);
+  const model::NetState observed = site.kernel.observe({});
+  std::set<std::string> others = tagged_others(observed, id);
   // One without a link of its own, under the id that it has unless it was given another.
   const std::string usual = id_of({.interface = interface}, site.identity);
   if (usual != id && load_neighbour(store, usual, site.identity)) others.insert(usual);
@@ -221,10 +237,7 @@ std::string find_holder(Site& site, const RecordStore& store, const std::string&
       continue;
     }
     // Lost, or in another state folder.
-    const std::string tag = bindings::tag_of(other);
-    const auto with_filters = site.kernel.links_with_filters_of(tag);
-    if (std::ranges::any_of(site.kernel.tables_of(tag), is_of_nic) ||
-        std::ranges::find(with_filters, interface) != with_filters.end())
+    if (other == usual || has_made_something_for(site, observed, interface, bindings::tag_of(other)))
       return other;
   }
   return {};

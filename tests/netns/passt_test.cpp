@@ -75,6 +75,23 @@ TEST_F(Passt, NeedsNoCapabilityWhereTheSysctlsAreRight) {
   EXPECT_THAT(files_in(folder / "state"), IsEmpty());
 }
 
+/// Of an attachment whose record is lost the tables tell which NIC it is of, and those only some may see.
+TEST_F(Passt, NeedsNoCapabilityBesideAnAttachmentWithoutARecord) {
+  PodSpec spec = two_nics;
+  spec.commands.emplace_back(
+      "echo 0 0 >/proc/sys/net/ipv4/ping_group_range; echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start");
+  const SpecPod pod(spec);
+  attach({.interface = "net1", .id = "lost", .resolv_conf = "/nonexistent"}, place_of(pod));
+  pod.pod.must(fmt::format("rm {}/lost.json", place_of(pod).state_dir));
+  without_capabilities({CAP_NET_ADMIN, CAP_NET_RAW, CAP_DAC_OVERRIDE}, [&] {
+    EXPECT_THAT(attach(request_of("eth0", 0, "80/tcp"), place_of(pod)).steps, IsEmpty());
+    EXPECT_TRUE(detach({}, place_of(pod)));
+    const Error error = error_of([&] { attach(request_of("net1", 0, "80/tcp"), place_of(pod)); });
+    EXPECT_THAT(error.what(), HasSubstr("'net1' has a guest already: attachment 'lost'"));
+  });
+  EXPECT_TRUE(detach({.id = "lost"}, place_of(pod)));
+}
+
 TEST_F(Passt, TwoInOnePodGiveBackWhatBothNeededWithTheLastOfThem) {
   const SpecPod pod(two_nics);
   const Snapshot start = take_snapshot(pod.pod);
