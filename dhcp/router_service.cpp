@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <span>
 
 #include "dhcp/router_message.h"
 
@@ -113,6 +114,7 @@ struct RouterService::Buffers {
 
   void add(RouterAction action, const IpAddress& destination, int device);
   int receive(int socket);
+  void dismiss_replaced(const RouterLink& link);
   void send(const RouterAdvert& router, RouterLink& link, Milliseconds now, RouterCounters& counters);
 };
 
@@ -135,10 +137,27 @@ int RouterService::Buffers::receive(int socket) {
   return std::max(0, ::recvmmsg(socket, incoming.data(), batch_size, MSG_DONTWAIT, nullptr));
 }
 
+/// What is not taken now is said again with the next one. Before the others: a guest that knows a DNS server
+/// by its address alone forgets it, and is told it again.
+void RouterService::Buffers::dismiss_replaced(const RouterLink& link) {
+  const auto is_for_all = [](const Outgoing& out) { return out.action != RouterAction::unicast; };
+  const auto all = std::span(advertisements).first(waiting);
+  const auto first = std::ranges::find_if(all, is_for_all);
+  if (first == all.end()) return;
+  mmsghdr& message = outgoing[static_cast<std::size_t>(first - all.begin())];
+  for (const RouterAdvert& router : link.replaced) {
+    advertisement = encode_advertisement(router, AdvertKind::farewell);
+    part = {advertisement.data(), advertisement.size()};
+    fill(message.msg_hdr, router.address, link.device);
+    static_cast<void>(::sendmmsg(link.socket, &message, 1, MSG_DONTWAIT));
+  }
+}
+
 /// The farewell is never in one batch with others: on_timer() gives it alone.
 void RouterService::Buffers::send(const RouterAdvert& router, RouterLink& link, Milliseconds now,
                                   RouterCounters& counters) {
   if (waiting == 0) return;
+  dismiss_replaced(link);
   const bool is_farewell = advertisements[0].action == RouterAction::farewell;
   advertisement = encode_advertisement(router, is_farewell ? AdvertKind::farewell : AdvertKind::regular,
                                        advertisement_room, link.withdrawn ? &*link.withdrawn : nullptr);
@@ -157,8 +176,9 @@ void RouterService::Buffers::send(const RouterAdvert& router, RouterLink& link, 
     for (const std::size_t end = done + static_cast<std::size_t>(sent); done < end; ++done) {
       count(counters, advertisements[done].action);
       on_sent(link.schedule);
-      if (advertisements[done].action == RouterAction::multicast && link.schedule.initial_left == 0)
-        link.withdrawn.reset();
+      if (advertisements[done].action != RouterAction::multicast || link.schedule.initial_left != 0) continue;
+      link.withdrawn.reset();
+      link.replaced.clear();
     }
   }
   waiting = 0;

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "dhcp/lease.h"
 #include "dhcp/router_schedule.h"
@@ -43,6 +44,9 @@ struct RouterLink {
   /// What the guest is to forget (withdrawn_by()), until the three advertisements after announce() have said
   /// so.
   std::optional<RouterAdvert> withdrawn = {};
+  /// Routers in whose place another one is spoken for now: until then each advertisement to all comes behind
+  /// their farewell.
+  std::vector<RouterAdvert> replaced = {};
 };
 
 /// The buffers of one batch, which all attachments of a server share: they are in use only during a call.

@@ -42,6 +42,10 @@ void withdraw(RouterLink& link, RouterAdvert told, const RouterAdvert& now) {
     append(told.dns.search, link.withdrawn->dns.search);
   }
   link.withdrawn = withdrawn_by(now, told);
+  std::erase_if(link.replaced, [&](const RouterAdvert& router) {
+    return router.address == now.address || router.address == told.address;
+  });
+  if (told.address != now.address) link.replaced.push_back(std::move(told));
 }
 
 }  // namespace

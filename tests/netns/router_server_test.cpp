@@ -2,8 +2,11 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <netinet/in.h>
+#include <sys/eventfd.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
+#include <thread>
 
 #include "tests/support/dhcp_link.h"
 #include "tests/support/guest_sockets.h"
@@ -156,6 +159,58 @@ TEST_F(RouterServerTest, TheFarewellTakesTheDefaultRouteAway) {
     return is_advert(packet) && packet.destination == all_nodes && router_lifetime(packet) == 0;
   }));
   EXPECT_TRUE(test::wait_until([&] { return !has_default_route(); }));
+}
+
+/// The guest's default routes, the gateways alone.
+std::vector<std::string> gateways_of(const TestNetns& guest) {
+  std::vector<std::string> all;
+  for (const auto& route : guest.json("ip -j -6 route show default")) {
+    if (route.contains("gateway")) all.push_back(route["gateway"]);
+    for (const auto& hop : route.value("nexthops", nlohmann::json::array())) all.push_back(hop["gateway"]);
+  }
+  return all;
+}
+
+/// As `podnic update` has it when the pod's gateway has become another machine.
+TEST_F(RouterServerTest, ARouterInWhoseSteadAnotherOneIsSpokenForIsTakenBack) {
+  leases_.router->mac.reset();  // it is another's link-local address that is spoken from
+  leases_.router->routes.push_back({test::prefix("2001:db8:9::/48"), ip("fd10:0:2::1")});
+  dhcp::Server server;
+  dhcp::Sockets sockets;
+  pod_.netns().run([&] { sockets = dhcp::open_sockets(leases_); });
+  const dhcp::Server::Id id = server.add(leases_, std::move(sockets));
+  std::vector<dhcp::Leases> next;
+  const UniqueFd change(::eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE));
+  const UniqueFd stop(::eventfd(0, EFD_CLOEXEC));
+  server.attend(change.get(), [&] {
+    eventfd_t one = 0;
+    ::eventfd_read(change.get(), &one);
+    server.update(id, next.front());
+    next.erase(next.begin());
+  });
+  dhcp::Leases second = leases_;
+  second.router->address = ip("fe80::77");
+  dhcp::Leases third = leases_;
+  third.router->address = ip("fe80::78");
+  next = {second, third, second};  // two at once, and one that comes again
+  std::jthread serving([&] { server.run(stop.get(), dhcp::Farewell::omit); });
+  const std::string first = leases_.router->address.to_string();
+  const auto has_only = [&](const std::string& gateway) {
+    return test::wait_until([&] { return gateways_of(guest_) == std::vector{gateway}; },
+                            std::chrono::seconds(60));
+  };
+  EXPECT_TRUE(has_only(first));
+  test::Capture capture(guest_, "eth0");
+  ::eventfd_write(change.get(), 3);
+  EXPECT_TRUE(has_only("fe80::77")) << guest_.must("ip -6 route");
+  for (const std::string& gone : {first, std::string("fe80::78")}) {
+    EXPECT_TRUE(capture.wait_for([&](const Packet& packet) {
+      return is_advert(packet) && packet.source == ip(gone.c_str()) && router_lifetime(packet) == 0;
+    }));
+  }
+  // More specific routes and DNS servers are the new router's, too.
+  EXPECT_THAT(guest_.must("ip -6 route show 2001:db8:9::/48"), testing::Not(testing::HasSubstr(first)));
+  ::eventfd_write(stop.get(), 1);
 }
 
 TEST_F(RouterServerTest, WithoutAFarewellTheDefaultRouteStays) {
