@@ -56,6 +56,10 @@ std::string link_of_sysctl(const std::string& key);
 /// The key of the same sysctl of another link.
 std::string sysctl_of_link(const std::string& key, const std::string& link);
 
+/// A link-local address that the kernel has made, or makes yet, of a wanted link that has none: it was found
+/// before its carrier was seen, which is when the kernel makes one. Nothing tells which it will be.
+bool comes_with_the_carrier(const Link& wanted, const Address& address);
+
 /// The route that the kernel makes for an address by itself when its link is up.
 std::optional<Route> prefix_route(const std::string& link, const Address& address);
 

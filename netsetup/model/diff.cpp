@@ -335,7 +335,8 @@ struct Planner {
       // Backwards: with the primary address of a subnet its secondary ones would go as well.
       const std::vector<Address> addresses = found->addresses;
       for (const Address& address : std::views::reverse(addresses)) {
-        if (!has(link->addresses, address)) emit(DeleteAddress{at, address});
+        if (!has(link->addresses, address) && !comes_with_the_carrier(*link, address))
+          emit(DeleteAddress{at, address});
       }
     }
   }
@@ -452,6 +453,14 @@ bool owns(const Ownership& ownership, const std::string& name, const Link& link)
 
 bool owns(const Ownership& ownership, const Link& link, const tc::Filter& filter) {
   return link.alias == ownership.tag || (filter.redirect && filter.cookie == tc::cookie_of(ownership.tag));
+}
+
+bool comes_with_the_carrier(const Link& wanted, const Address& address) {
+  const auto is_made = [](const Address& one) {
+    return one.prefix.address.is_v6() && one.prefix.address.is_link_local();
+  };
+  return wanted.up && wanted.ipv6_link_local && is_made(address) && !address.lifetime &&
+         std::ranges::none_of(wanted.addresses, is_made);
 }
 
 std::string link_of_sysctl(const std::string& key) {

@@ -67,7 +67,8 @@ struct Collector {
       if (!has(found, address)) drifts.push_back({what("address"), to_string(address), std::string(absent)});
     }
     for (const Address& address : found.addresses) {
-      if (!has(wanted, address)) drifts.push_back({what("address"), std::string(absent), to_string(address)});
+      if (!has(wanted, address) && !comes_with_the_carrier(wanted, address))
+        drifts.push_back({what("address"), std::string(absent), to_string(address)});
     }
   }
 

@@ -99,6 +99,34 @@ TEST_P(PodNicOf, ASecondAttachmentOfOneNicIsAConflictAndNothingChanges) {
   }
 }
 
+/// The kernel makes a link's link-local address when it sees the carrier, which may be after attach.
+struct WithoutCarrier : PodNicOf {};
+TEST_P(WithoutCarrier, ItsLinkLocalAddressComesAllTheSame) {
+  const TestNetns pod;
+  const TestNetns peer;
+  peer.must(fmt::format("ip link add veth0 type veth peer name eth0 netns {}", pod.path()));
+  pod.must(
+      "ip link set eth0 up && ip addr add 10.244.1.5/24 dev eth0 && "
+      "ip addr add fd00:10:244:1::5/64 dev eth0 nodad && ip route add default via 10.244.1.1");
+  const auto link_local = [&] { return pod.must("ip -6 -o addr show dev eth0 scope link"); };
+  ASSERT_EQ(link_local(), "");
+  attach(request(GetParam()), place_of(pod));
+  EXPECT_EQ(check({}, place_of(pod)), std::vector<model::Drift>{});
+  peer.must("ip link set veth0 up");
+  EXPECT_TRUE(detach({}, place_of(pod), [&](const model::Step& step) {
+    const auto* set = std::get_if<model::SetLink>(&step);
+    if (set == nullptr || set->name != "eth0" || set->up != true) return;
+    EXPECT_TRUE(wait_until([&] { return link_local() != ""; }, std::chrono::seconds(60)));
+  }));
+  EXPECT_NE(link_local(), "");
+  EXPECT_FALSE(detach({}, place_of(pod)));
+  EXPECT_THAT(pod.must("ip addr show dev eth0; ip route"),
+              testing::AllOf(HasSubstr("10.244.1.5/24"), HasSubstr("fd00:10:244:1::5/64"),
+                             HasSubstr("default via 10.244.1.1")));
+  EXPECT_THAT(files_in(state), IsEmpty());
+}
+INSTANTIATE_TEST_SUITE_P(PodNic, WithoutCarrier, testing::Values("bridge", "macvtap"), binding_name);
+
 // --- the pod's IPv6 gateway, known by a global address
 
 std::string link_local_of_gateway(const SpecPod& pod) {
