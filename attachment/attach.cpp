@@ -267,7 +267,11 @@ void carry_out(Draft& draft, Site& site, const RecordStore& store, const Progres
   site.kernel.check_prerequisites(draft.steps);
   Record unfinished = draft.record;
   unfinished.phase = Phase::attaching;
-  if (draft.former) take_away_as(draft.former->before, {}, unfinished.before);
+  if (draft.former) {
+    take_away_as(draft.former->before, {}, unfinished.before);
+  } else {
+    remove_stale_tap_nodes(store, unfinished.id, site);
+  }
   store.save(unfinished);
   try {
     site.converge(draft.steps, draft.wanted, ownership_of(unfinished), progress);

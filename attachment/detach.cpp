@@ -172,7 +172,10 @@ bool detach_in(Site& site, const Target& target, const RecordStore& store, const
   const std::string id = id_of(target, site.identity);
   std::optional<Record> record = load_if_usable(store, id, site);
   NetState before = record ? record->before : NetState{};
-  if (!record) add_displaced_nic(bindings::tag_of(id), site, before);
+  if (!record) {
+    remove_stale_tap_nodes(store, id, site);
+    add_displaced_nic(bindings::tag_of(id), site, before);
+  }
   add_tagged(bindings::tag_of(id), record, site, before);
   const NetState observed = site.observe(before);
   if (record) hand_over_sysctls(*record, observed, site, store, before);

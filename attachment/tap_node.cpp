@@ -51,4 +51,16 @@ void remove_tap_nodes(const NetnsIdentity& netns, const model::NetState& state,
   }
 }
 
+void remove_stale_tap_nodes(const RecordStore& store, const std::string& id, Site& site) {
+  std::optional<bindings::Record> stale = load_if_readable(store, id);
+  if (!stale || stale->netns == site.identity || tap_node_of(*stale).empty()) return;
+  if (stale->netns.inode == site.identity.inode) {
+    // The names are this namespace's by now.
+    const model::NetState observed = site.kernel.observe({});
+    std::erase_if(stale->before.links,
+                  [&](const auto& one) { return model::find_link(observed, one.first) != nullptr; });
+  }
+  remove_tap_nodes(stale->netns, stale->before);
+}
+
 }  // namespace podnic

@@ -24,4 +24,7 @@ void make_tap_node(const bindings::Record& record, Site& site);
 void remove_tap_nodes(const NetnsIdentity& netns, const model::NetState& state,
                       const bindings::Record* kept = nullptr);
 
+/// Those of a record whose namespace has gone, where its id is used for another namespace now.
+void remove_stale_tap_nodes(const RecordStore& store, const std::string& id, Site& site);
+
 }  // namespace podnic

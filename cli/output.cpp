@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "attachment/tap_node.h"
 #include "bindings/json.h"
 #include "netsetup/model/step.h"
 
@@ -17,20 +18,27 @@ std::string print(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-Json result_json(const Record& record) {
+Json tap_json(const Record& record) {
+  if (record.helper) return nullptr;
   const bindings::TapRequest& tap = record.request.tap;
   const auto id = [](const std::optional<std::uint32_t>& number) {
     return number ? Json(*number) : Json(nullptr);
   };
+  Json json{{"name", record.guest.tap},
+            {"queues", record.guest.queues},
+            {"uid", id(tap.uid)},
+            {"gid", id(tap.gid)}};
+  const std::string device = tap_node_of(record);
+  if (!device.empty()) json["device"] = device;
+  return json;
+}
+
+Json result_json(const Record& record) {
   Json json{{"id", record.id},
             {"binding", record.request.binding},
             {"netns", record.netns_path},
             {"interface", record.request.interface},
-            {"tap", record.helper ? Json(nullptr)
-                                  : Json{{"name", record.guest.tap},
-                                         {"queues", record.guest.queues},
-                                         {"uid", id(tap.uid)},
-                                         {"gid", id(tap.gid)}}},
+            {"tap", tap_json(record)},
             {"bridge", record.bridge.empty() ? Json(nullptr) : Json{{"name", record.bridge}}},
             {"quiet", record.request.quiet},
             {"guest", bindings::to_json(record.guest)}};
@@ -75,7 +83,10 @@ std::string tap_text(const Record& record) {
   std::string tap = fmt::format("{} ({} queue{})", record.guest.tap, record.guest.queues,
                                 record.guest.queues == 1 ? "" : "s");
   if (!record.bridge.empty()) tap += fmt::format(" on bridge {}", record.bridge);
-  return fmt::format("  tap        {}\n", tap);
+  std::string text = fmt::format("  tap        {}\n", tap);
+  const std::string device = tap_node_of(record);
+  if (!device.empty()) text += fmt::format("  device     {}\n", device);
+  return text;
 }
 
 /// The command as a shell would understand it.

@@ -53,18 +53,31 @@ std::string hint_for_node(int error_number) {
   throw Error(action, error_number).hint(hint_for_node(error_number));
 }
 
+constexpr const char* whose_folder = "It is podnic's: remove it, or make it root's alone.";
+
+UniqueFd open_whatever_folder() {
+  return UniqueFd(::open(node_folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+/// Nobody else can put anything there.
+bool is_ours(int folder, const std::string& action) {
+  struct stat status{};
+  if (::fstat(folder, &status) < 0) throw Error(action, errno);
+  return status.st_uid == ::geteuid() && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
 /// The folder of the nodes; no descriptor where there is none.
 UniqueFd open_folder(const std::string& action) {
-  UniqueFd folder(::open(node_folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  UniqueFd folder = open_whatever_folder();
   if (!folder.valid()) {
     if (errno == ENOENT) return folder;
+    if (errno == ENOTDIR || errno == ELOOP)
+      throw Error(fmt::format("{}: '{}' is no folder", action, node_folder), errno).hint(whose_folder);
     throw_node_error(action, errno);
   }
-  struct stat status{};
-  if (::fstat(folder.get(), &status) < 0) throw Error(action, errno);
-  if (status.st_uid != ::geteuid() || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+  if (!is_ours(folder.get(), action)) {
     throw Error(fmt::format("{}: '{}' can be written by others", action, node_folder), 0, ErrorKind::conflict)
-        .hint("It is podnic's: remove it, or make it root's alone.");
+        .hint(whose_folder);
   }
   return folder;
 }
@@ -156,10 +169,15 @@ void write_device_node(const std::string& name, const DeviceNode& node) {
 
 void remove_device_node(const std::string& name) {
   const std::string action = fmt::format("removing device node '{}/{}'", node_folder, name);
-  const UniqueFd folder = open_folder(action);
-  if (!folder.valid()) return;
-  if (::unlinkat(folder.get(), name.c_str(), 0) < 0 && errno != ENOENT) throw_node_error(action, errno);
-  ::rmdir(node_folder);  // not while there are others
+  // What somebody has done to the folder keeps no pod from being taken down.
+  const UniqueFd folder = open_whatever_folder();
+  if (!folder.valid()) {
+    if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return;
+    throw_node_error(action, errno);
+  }
+  if (::unlinkat(folder.get(), name.c_str(), 0) < 0 && errno != ENOENT && errno != EISDIR)
+    throw_node_error(action, errno);
+  if (is_ours(folder.get(), action)) ::rmdir(node_folder);  // not while there are others
 }
 
 }  // namespace podnic::kernel

@@ -39,7 +39,8 @@ inline constexpr const char* node_folder = "/dev/podnic";
 std::optional<DeviceNode> read_device_node(const std::string& name);
 /// Takes the place of whatever has that name in one step; follows no symbolic link.
 void write_device_node(const std::string& name, const DeviceNode& node);
-/// Also the folder when it was the last. What is not there is no error.
+/// Also the folder when it was the last. What is not there is no error, nor is a folder that is somebody
+/// else's.
 void remove_device_node(const std::string& name);
 
 }  // namespace podnic::kernel
