@@ -126,7 +126,9 @@ void add_times(OptionPacker& options, const Lease4& lease) {
 constexpr std::array route_options{option4::classless_routes, option4::classless_routes_microsoft};
 
 /// What the client asked for, each code once however often it stands in the list; then what it gets unasked;
-/// but none that is `done`. False when routes that it asked for did not all fit.
+/// but none that is `done`. False when routes that it asked for did not all fit. The search list comes after
+/// what else it asked for: it is of any length, and most clients ask for it before routes and private
+/// options.
 ///
 /// Option 3 stays beside 121, although RFC 3442 would have the server leave it out: a client that follows it
 /// "MUST ignore the Router option", and one that requests 121 without making use of it still gets its default
@@ -142,7 +144,11 @@ bool add_in_order(OptionPacker& options, const Lease4& lease, std::span<const st
       whole = whole && data.size() == option_of(lease, code, largest_packet * 2).size();
     if (!data.empty()) options.add(code, std::move(data));
   };
-  for (const std::uint8_t code : requested) add(code);
+  const auto is_search = [](std::uint8_t code) { return code == option4::domain_search; };
+  for (const std::uint8_t code : requested) {
+    if (!is_search(code)) add(code);
+  }
+  if (std::ranges::any_of(requested, is_search)) add(option4::domain_search);
   // A name that its field cannot hold has no other place.
   if (lease.boot_file.size() > longest_file) add(option4::boot_file_name);
   if (lease.boot_server_name.size() > longest_sname) add(option4::boot_server_name);

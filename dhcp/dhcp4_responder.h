@@ -6,8 +6,8 @@
 // The options of a reply leave in this order: the message type, as every server does; what the client
 // requested, in its order (RFC 2132 section 9.8), but the subnet mask before the router (section 3.3); the
 // rest by number. What finds room in the client's size limit is decided before that, in order of need: 53,
-// 54, 80, 51, 58, 59, 61, 56, then what was requested, in the client's order, then what is sent unasked; what
-// comes last is left out first.
+// 54, 80, 51, 58, 59, 61, 56, then what was requested, in the client's order, but the search list behind it,
+// then what is sent unasked; what comes last is left out first.
 #pragma once
 
 #include <array>

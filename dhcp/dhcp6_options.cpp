@@ -128,12 +128,20 @@ void add(OptionPacker& options, const Lease6& lease, const Dhcp6Message& request
 
 std::vector<Dhcp6Option> requested_options(const Lease6& lease, const Dhcp6Message& request,
                                            std::size_t room) {
-  std::array<bool, option6::boot_file_url + 1> done{};  // no code that we know is higher
+  constexpr std::size_t codes = option6::boot_file_url + 1;  // no code that we know is higher
+  std::array<std::size_t, codes> place{};                    // in the request, counted from 1
   OptionPacker options(room);
-  for (const std::uint16_t code : request.option_request) {
-    if (code < done.size() && !std::exchange(done[code], true)) add(options, lease, request, code);
+  for (std::size_t i = 0; i < request.option_request.size(); ++i) {
+    const std::uint16_t code = request.option_request[i];
+    if (code >= codes || place[code] != 0) continue;
+    place[code] = i + 1;
+    if (code != option6::domain_search) add(options, lease, request, code);
   }
-  return options.take();
+  // It is of any length: the others have room before it.
+  if (place[option6::domain_search] != 0) add(options, lease, request, option6::domain_search);
+  std::vector<Dhcp6Option> result = options.take();
+  std::ranges::stable_sort(result, {}, [&](const Dhcp6Option& option) { return place[option.code]; });
+  return result;
 }
 
 Bytes encode_search_list6(std::span<const std::string> domains, std::size_t room) {

@@ -15,7 +15,7 @@ namespace podnic::dhcp {
 
 /// The options that `request` asks for and `lease` has, in the order of the request, each code once however
 /// often it stands there; as many as fit into `room` bytes with their headers. Lists (servers, domains) are
-/// cut at the last entry that fits.
+/// cut at the last entry that fits; the search domains have the room that the others leave.
 std::vector<Dhcp6Option> requested_options(const Lease6& lease, const Dhcp6Message& request,
                                            std::size_t room);
 

@@ -245,26 +245,40 @@ Parsed<RouterSolicitation> parse_solicitation(const IcmpPacket& packet) {
   return solicitation;
 }
 
-std::optional<RouterAdvert> withdrawn_by(const RouterAdvert& now, const RouterAdvert& before) {
+std::optional<Withdrawn> withdrawn_by(const RouterAdvert& now, const RouterAdvert& before,
+                                      const std::optional<Withdrawn>& earlier) {
   const auto has = [](const auto& all, const auto& one) { return std::ranges::find(all, one) != all.end(); };
-  RouterAdvert gone;
-  for (const GuestRoute& route : before.routes) {
+  const auto join = [](auto all, const auto& more) {
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const Withdrawn more = earlier.value_or(Withdrawn());
+  Withdrawn gone;
+  for (const GuestRoute& route : join(before.routes, more.routes)) {
     // The default route has the router's own lifetime, and a prefix stays on-link.
     const bool is_there =
         std::ranges::find(now.routes, route.destination, &GuestRoute::destination) != now.routes.end();
-    if (route.gateway && !is_default(route) && !is_there) gone.routes.push_back(route);
+    if (route.gateway && !is_default(route) && !is_there && !has(gone.routes, route))
+      gone.routes.push_back(route);
   }
-  for (const IpAddress& server : before.dns.servers)
-    if (server.is_v6() && !has(now.dns.servers, server)) gone.dns.servers.push_back(server);
-  for (const std::string& domain : before.dns.search)
-    if (!has(now.dns.search, domain)) gone.dns.search.push_back(domain);
-  if (before.pref64 != now.pref64) gone.pref64 = before.pref64;
-  if (gone == RouterAdvert{}) return std::nullopt;
+  for (const IpAddress& server : join(before.dns.servers, more.dns.servers)) {
+    if (server.is_v6() && !has(now.dns.servers, server) && !has(gone.dns.servers, server))
+      gone.dns.servers.push_back(server);
+  }
+  for (const std::string& domain : join(before.dns.search, more.dns.search)) {
+    if (!has(now.dns.search, domain) && !has(gone.dns.search, domain)) gone.dns.search.push_back(domain);
+  }
+  std::vector<IpPrefix> pref64 = more.pref64;
+  if (before.pref64) pref64.insert(pref64.begin(), *before.pref64);
+  for (const IpPrefix& prefix : pref64) {
+    if (prefix != now.pref64 && !has(gone.pref64, prefix)) gone.pref64.push_back(prefix);
+  }
+  if (gone == Withdrawn{}) return std::nullopt;
   return gone;
 }
 
 Bytes encode_advertisement(const RouterAdvert& router, AdvertKind kind, std::size_t room,
-                           const RouterAdvert* withdrawn) {
+                           const Withdrawn* withdrawn) {
   const std::uint16_t lifetime = kind == AdvertKind::farewell ? std::uint16_t{0} : router.lifetime;
   const bool is_default_router = std::ranges::any_of(router.routes, is_default);
 
@@ -291,8 +305,9 @@ Bytes encode_advertisement(const RouterAdvert& router, AdvertKind kind, std::siz
     write_routes(writer, withdrawn->routes, 0, limit);
     write_dns_servers(writer, withdrawn->dns.servers, 0, limit);
     write_search_list(writer, withdrawn->dns.search, 0, limit);
-    if (withdrawn->pref64 && is_pref64(*withdrawn->pref64) && writer.size() + pref64_size <= limit)
-      write_pref64(writer, *withdrawn->pref64, 0);
+    for (const IpPrefix& prefix : withdrawn->pref64) {
+      if (is_pref64(prefix) && writer.size() + pref64_size <= limit) write_pref64(writer, prefix, 0);
+    }
   }
   if (has_pref64) write_pref64(writer, *router.pref64, lifetime);
   return writer.take();

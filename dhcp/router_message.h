@@ -61,6 +61,14 @@ enum class AdvertKind : std::uint8_t {
   farewell,
 };
 
+/// What a router has told and does not tell any more.
+struct Withdrawn {
+  std::vector<GuestRoute> routes;  ///< by the router
+  Dns dns;
+  std::vector<IpPrefix> pref64;
+  friend bool operator==(const Withdrawn&, const Withdrawn&) = default;
+};
+
 /// The bytes of an advertisement; 0 stands in the place of the checksum. Options are in this order: source
 /// link-layer address, MTU, prefix, routes, DNS servers, search domains, NAT64 prefix.
 ///
@@ -69,12 +77,14 @@ enum class AdvertKind : std::uint8_t {
 /// DNS servers; to the search domains. The entries of each list stand alone (all routes have one next hop),
 /// so that a list is cut after the last entry that fits. A text that is no domain name is passed over.
 ///
-/// `withdrawn` comes last: its routes by the router, DNS servers and domains, which the guest is to forget
-/// (RFC 4191 section 3.1, RFC 8106 section 5: a lifetime of 0).
+/// `withdrawn` comes last, with a lifetime of 0 (RFC 4191 section 3.1, RFC 8106 section 5, RFC 8781 section
+/// 4).
 Bytes encode_advertisement(const RouterAdvert& router, AdvertKind kind, std::size_t room = advertisement_room,
-                           const RouterAdvert* withdrawn = nullptr);
+                           const Withdrawn* withdrawn = nullptr);
 
-/// What a router has told and does not tell any more; nullopt: nothing that it could take back.
-std::optional<RouterAdvert> withdrawn_by(const RouterAdvert& now, const RouterAdvert& before);
+/// What the guest is to forget when it is told `now` after `before`, or did not hear of it the time before,
+/// when it was to forget `earlier`; nullopt: nothing that could be taken back.
+std::optional<Withdrawn> withdrawn_by(const RouterAdvert& now, const RouterAdvert& before,
+                                      const std::optional<Withdrawn>& earlier = {});
 
 }  // namespace podnic::dhcp

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "dhcp/lease.h"
+#include "dhcp/router_message.h"
 #include "dhcp/router_schedule.h"
 
 namespace podnic::dhcp {
@@ -43,7 +44,7 @@ struct RouterLink {
   RouterSchedule schedule;
   /// What the guest is to forget (withdrawn_by()), until the three advertisements after announce() have said
   /// so.
-  std::optional<RouterAdvert> withdrawn = {};
+  std::optional<Withdrawn> withdrawn = {};
   /// Routers in whose place another one is spoken for now: until then each advertisement to all comes behind
   /// their farewell.
   std::vector<RouterAdvert> replaced = {};

@@ -33,19 +33,12 @@ Milliseconds now() {
   return std::chrono::duration_cast<Milliseconds>(std::chrono::steady_clock::now().time_since_epoch());
 }
 
-/// What was taken back before, and perhaps not heard of, is taken back again.
-void withdraw(RouterLink& link, RouterAdvert told, const RouterAdvert& now) {
-  const auto append = [](auto& all, const auto& more) { all.insert(all.end(), more.begin(), more.end()); };
-  if (link.withdrawn) {
-    append(told.routes, link.withdrawn->routes);
-    append(told.dns.servers, link.withdrawn->dns.servers);
-    append(told.dns.search, link.withdrawn->dns.search);
-  }
-  link.withdrawn = withdrawn_by(now, told);
+void withdraw(RouterLink& link, const RouterAdvert& told, const RouterAdvert& now) {
+  link.withdrawn = withdrawn_by(now, told, link.withdrawn);
   std::erase_if(link.replaced, [&](const RouterAdvert& router) {
     return router.address == now.address || router.address == told.address;
   });
-  if (told.address != now.address) link.replaced.push_back(std::move(told));
+  if (told.address != now.address) link.replaced.push_back(told);
 }
 
 }  // namespace

@@ -55,6 +55,14 @@ TEST(Dhcp6OptionsTest, WhatIsRequestedIsSentInThatOrderAndOnce) {
   EXPECT_THAT(codes_of(reply_of(lease, asking_for(decline, all_codes))), ElementsAre());
 }
 
+TEST(Dhcp6OptionsTest, ALongSearchListLeavesTheOthersTheirRoom) {
+  Lease6 lease = example_lease6();
+  for (int i = 0; i < 1500; ++i) lease.dns.search.push_back("team" + std::to_string(i) + ".example.org");
+  const Dhcp6Message reply = reply_of(lease, asking_for(Dhcp6Type::request, {23, 24, 31, 39, 56, 59}));
+  EXPECT_THAT(codes_of(reply), ElementsAre(23, 24, 31, 39, 56, 56, 59));
+  EXPECT_GT(reply.find(option6::domain_search)->size(), 500U);
+}
+
 TEST(Dhcp6OptionsTest, WhatTheLeaseHasNotIsNotSent) {
   Lease6 lease;
   lease.address = test::prefix("fd10:0:2::2/120");

@@ -290,6 +290,17 @@ TEST(Dhcp4ReplyTest, KeepsToTheClientsLimit) {
   EXPECT_THAT(size({limit(65535)}), within(576));
 }
 
+TEST(Dhcp4ReplyTest, ALongSearchListLeavesTheOthersTheirRoom) {
+  Lease4 lease = example_lease();
+  for (int i = 0; i < 1500; ++i) lease.dns.search.push_back("team" + std::to_string(i) + ".example.org");
+  lease.options = {{224, Bytes(40, 1)}};
+  const auto offer =
+      answer(lease, client_message(Dhcp4Type::discover, {requested_list({119, 1, 3, 6, 121, 224, 26})}));
+  const Dhcp4Message message = offer.value().message;
+  EXPECT_THAT(codes_of(message), ElementsAre(53, 119, 1, 3, 6, 121, 224, 26, 51, 54, 58, 59));
+  EXPECT_GT(data_of(message, option4::domain_search).size(), 100U);
+}
+
 TEST(Dhcp4ReplyTest, LeavesOutWhatDoesNotFitInTheClientsOrder) {
   Lease4 lease = example_lease();
   lease.hostname = std::string(200, 'h');

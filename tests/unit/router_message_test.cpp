@@ -24,6 +24,7 @@ using test::guest_mac;
 using test::ip;
 using test::NdOption;
 using test::prefix;
+using testing::ElementsAre;
 
 // ---- golden bytes, by the figures of the RFCs ----
 
@@ -329,11 +330,36 @@ TEST(RouterMessage, WhatIsNotToldAnyMoreIsTakenBack) {
   const Bytes with = encode_advertisement(now, AdvertKind::regular, advertisement_room, &*gone);
   const Bytes without = encode_advertisement(now, AdvertKind::regular);
   EXPECT_GT(with.size(), without.size());
-  RouterAdvert farewell = *gone;  // whose options have no lifetime either
+  RouterAdvert farewell;  // whose options have no lifetime either
   farewell.mac = now.mac;
+  farewell.routes = gone->routes;
+  farewell.dns = gone->dns;
   const Bytes all = encode_advertisement(farewell, AdvertKind::farewell);
   const std::size_t own = encode_advertisement({.mac = now.mac}, AdvertKind::farewell).size();
   EXPECT_TRUE(std::ranges::equal(std::span(with).subspan(without.size()), std::span(all).subspan(own)));
+}
+
+TEST(RouterMessageTest, WhatWasTakenBackBeforeAndPerhapsNotHeardOfIsTakenBackAgain) {
+  const auto told = [](std::string_view pref64, std::string_view server, std::string_view route) {
+    RouterAdvert router = example_router();
+    router.pref64 = prefix(pref64);
+    router.dns.servers = {ip(server)};
+    router.routes = {{prefix(route), ip("fd10:0:2::1")}};
+    return router;
+  };
+  const RouterAdvert first = told("64:ff9b::/96", "fd00::1", "fd91::/48");
+  const RouterAdvert second = told("2001:db8:2::/96", "fd00::2", "fd92::/48");
+  const RouterAdvert third = told("2001:db8:3::/96", "fd00::3", "fd93::/48");
+  const auto gone = withdrawn_by(third, second, withdrawn_by(second, first));
+  ASSERT_TRUE(gone);
+  EXPECT_THAT(gone->pref64, ElementsAre(prefix("2001:db8:2::/96"), prefix("64:ff9b::/96")));
+  EXPECT_THAT(gone->dns.servers, ElementsAre(ip("fd00::2"), ip("fd00::1")));
+  EXPECT_EQ(gone->routes.size(), 2U);
+  const auto back = withdrawn_by(first, third, gone);
+  ASSERT_TRUE(back);
+  EXPECT_THAT(back->pref64, ElementsAre(prefix("2001:db8:3::/96"), prefix("2001:db8:2::/96")))
+      << "the first is told";
+  EXPECT_THAT(back->dns.servers, ElementsAre(ip("fd00::3"), ip("fd00::2")));
 }
 
 }  // namespace
