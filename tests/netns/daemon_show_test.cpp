@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "attachment/record_store.h"
+#include "tests/support/confined.h"
 #include "tests/support/daemon.h"
 #include "tests/support/dhcp_packets.h"
 
@@ -56,6 +57,19 @@ struct DaemonShowTest : testing::Test {
   [[nodiscard]] Output podnic(const std::string& arguments) const {
     return TestNetns().sh(fmt::format("{} {} --state-dir {} --socket {}", PODNIC_COMMAND, arguments,
                                       folder / "state", daemon.socket()));
+  }
+
+  /// `podnic serve`, when it says that it answers.
+  [[nodiscard]] Process serve() const {
+    const std::string ready = folder / "ready";
+    Process service(TestNetns(), {"sh", "-c",
+                                  fmt::format("exec {} serve --id pod-1 --state-dir {} --ready-fd 3 3> {}",
+                                              PODNIC_COMMAND, folder / "state", ready)});
+    EXPECT_TRUE(wait_until([&] {
+      std::error_code none;
+      return std::filesystem::file_size(ready, none) == 1 && !none;
+    })) << service.output();
+    return service;
   }
 
   /// The daemon has answered this guest.
@@ -133,15 +147,7 @@ TEST_F(DaemonShowTest, CountsOfAServiceOfItsOwn) {
     return json::parse(podnic("show --output json --id pod-1").out)["attachments"][0];
   };
   EXPECT_FALSE(show().contains("service"));
-  const std::string ready = folder / "ready";
-  const Process service(
-      TestNetns(), {"sh", "-c",
-                    fmt::format("exec {} serve --id pod-1 --state-dir {} --ready-fd 3 3> {}", PODNIC_COMMAND,
-                                folder / "state", ready)});
-  ASSERT_TRUE(wait_until([&] {
-    std::error_code none;
-    return std::filesystem::file_size(ready, none) == 1 && !none;
-  })) << service.output();
+  const Process service = serve();
   const Process udhcpc = start_udhcpc(link.guest, script);
   script.wait_for("bound");
   EXPECT_EQ(show()["service"]["dhcp4"]["sent"]["ACK"], 1);
@@ -150,6 +156,13 @@ TEST_F(DaemonShowTest, CountsOfAServiceOfItsOwn) {
   launcher::DaemonClient client(control);
   EXPECT_THAT(test::error_of([&] { client.stats("pod-2"); }).what(),
               testing::EndsWith("this service is that of attachment 'pod-1', not of 'pod-2'"));
+}
+
+TEST_F(DaemonShowTest, AServiceOfItsOwnIsConfinedAndAnswers) {
+  const Process service = serve();
+  expect_confined(service.pid());
+  const Process udhcpc = start_udhcpc(link.guest, script);
+  EXPECT_EQ(script.wait_for("bound").environment["ip"], "10.0.2.2");
 }
 
 TEST_F(DaemonShowTest, DetachTellsTheDaemon) {

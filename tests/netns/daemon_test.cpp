@@ -6,8 +6,8 @@
 #include <poll.h>
 
 #include <csignal>
-#include <fstream>
 
+#include "tests/support/confined.h"
 #include "tests/support/daemon.h"
 #include "tests/support/packets.h"
 #include "tests/support/router_packets.h"
@@ -132,20 +132,7 @@ TEST_F(DaemonTest, APageEndsWhereTheNextOneBegins) {
 
 TEST_F(DaemonTest, IsConfined) {
   const DaemonProcess daemon(folder);
-  std::map<std::string, std::string> status;
-  std::ifstream file(fmt::format("/proc/{}/status", daemon.pid()));
-  for (std::string line; std::getline(file, line);) {
-    const std::size_t colon = line.find(":\t");
-    if (colon != std::string::npos) status[line.substr(0, colon)] = line.substr(colon + 2);
-  }
-  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapAmb", "CapBnd"}) {
-    EXPECT_EQ(status.at(set), "0000000000000000") << set;
-  }
-  EXPECT_EQ(status.at("NoNewPrivs"), "1");
-  EXPECT_EQ(status.at("Seccomp"), "2");
-  EXPECT_EQ(status.at("Threads"), "1");
-  EXPECT_EQ(status.at("Uid"), "65534\t65534\t65534\t65534");
-  EXPECT_EQ(status.at("Gid"), "65534\t65534\t65534\t65534");
+  expect_confined(daemon.pid());
 }
 
 TEST_F(DaemonTest, EndsAtSigtermWithoutAFarewell) {
