@@ -140,7 +140,7 @@ class SystemdTest : public testing::Test {
   std::string socket_;
 };
 
-TEST_F(SystemdTest, TheSocketStartsTheServiceWhichIsConfinedAndOutlivesACrash) {
+TEST_F(SystemdTest, TheSocketStartsTheServiceWhichIsConfinedAndOutlivesCrashes) {
   EXPECT_EQ(property("ActiveState"), "inactive");
   const GuestLink link;
   const ClientScript script(folder_);
@@ -153,13 +153,18 @@ TEST_F(SystemdTest, TheSocketStartsTheServiceWhichIsConfinedAndOutlivesACrash) {
   // DHCPv4's two sockets, DHCPv6's, the router's, the leases.
   EXPECT_EQ(property("NFileDescriptorStore"), "5");
 
-  EXPECT_EQ(inside("systemctl kill --signal=KILL podnic.service").status, 0);
-  EXPECT_TRUE(wait_until([&] { return property("NRestarts") == "1" && property("ActiveState") == "active"; },
-                         std::chrono::seconds(60)))
-      << log();
-  const pid_t second = std::stoi(property("MainPID"));
-  EXPECT_NE(second, first);
-  expect_confined(second, root() + "/proc");
+  // More often than systemd starts again what has no say in that: 5 times in 10 seconds.
+  for (int crashes = 1; crashes <= 7; ++crashes) {
+    ASSERT_EQ(inside("systemctl kill --signal=KILL podnic.service").status, 0);
+    ASSERT_TRUE(wait_until(
+        [&] {
+          return property("NRestarts") == std::to_string(crashes) && property("ActiveState") == "active";
+        },
+        std::chrono::seconds(60)));
+  }
+  const pid_t last = std::stoi(property("MainPID"));
+  EXPECT_NE(last, first);
+  expect_confined(last, root() + "/proc");
   EXPECT_THAT(served(), ElementsAre("pod-1"));
   udhcpc.signal(SIGUSR1);
   EXPECT_EQ(script.wait_for("renew").environment["ip"], "10.0.2.2");
