@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <span>
 
 #include "dhcp/resolv_conf.h"
 #include "tests/support/dhcp4_branches.h"
@@ -102,7 +103,8 @@ dhcp::Lease4 rich_lease() {
 TEST_F(Dhcp4DecodeTest, EveryKindOfReply) {
   using enum Dhcp4Type;
   // tshark has 0 for the end mark's type.
-  const dhcp::Dhcp4Option identifier{option4::client_identifier, test::from_hex("ff 01020304 0003 0001 02123456789a")};
+  const dhcp::Dhcp4Option identifier{option4::client_identifier,
+                                     test::from_hex("ff 01020304 0003 0001 02123456789a")};
   const auto chosen = address_option(option4::server_identifier, "10.0.2.1");
   const auto wanted = address_option(option4::requested_address, "10.0.2.2");
   const auto ciaddr = [](Dhcp4Message message, std::string_view address) {
@@ -195,7 +197,8 @@ TEST_F(Dhcp4DecodeTest, EveryKindOfReply) {
        {"private options",
         client_message(discover, {requested_list({254, 224})}),
         {{"dhcp.option.type", {"53", "254", "224", "51", "54", "58", "59", "0"}},
-         {"dhcp.option.value", {"02", "deadbeef", "7261636b", "00000e10", "0a000201", "00000708", "00000c4e"}}}},
+         {"dhcp.option.value",
+          {"02", "deadbeef", "7261636b", "00000e10", "0a000201", "00000708", "00000c4e"}}}},
        {"a long option in two parts",
         client_message(discover, {requested_list({240}), limit(1500)}),
         {{"dhcp.option.type", {"53", "240", "240", "51", "54", "58", "59", "224", "254", "0"}},

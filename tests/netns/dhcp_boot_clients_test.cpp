@@ -1,5 +1,4 @@
-// Clients that are no daemons of a distribution's guest: systemd-networkd, the one of Debian's initramfs, a
-// load generator.
+// Clients that are no daemons of a distribution's guest: systemd-networkd, the one of Debian's initramfs.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
@@ -14,7 +13,6 @@
 namespace podnic {
 namespace {
 
-using dhcp::Dhcp4Type;
 using test::ip;
 using test::Process;
 using test::ServerProcess;
@@ -109,32 +107,6 @@ RequestOptions=224
     return guest_.must("ip route show default").find("default via 10.0.2.1 dev eth0") == 0;
   })) << client.output();
   EXPECT_THAT(server.stop().at(0).v4.silent, testing::Each(0));
-}
-
-/// perfdhcp is a relay of many clients by nature; templates make it the one client of a link.
-TEST_F(DhcpBootClientTest, PerfdhcpLosesNothing) {
-  ServerProcess server(pod_, {leases_});
-  guest_.must("ip addr add 10.0.2.2/24 dev eth0");  // it hears no broadcast
-  const dhcp::Dhcp4Message discover =
-      test::client_message(Dhcp4Type::discover, {test::requested_list({1, 3, 6})});
-  std::string hex;
-  for (const std::uint8_t byte : encode(discover)) hex += fmt::format("{:02x}", byte);
-  folder_.write("discover", hex);
-  // -X and -O say where the transaction and the end of the MAC address are.
-  const test::Output output =
-      guest_.sh(fmt::format("perfdhcp -4 -i -B -l eth0 -L 68 -T {} -X 4 -O 33 -R 1 -b mac={} -r "
-                            "200 -n 400 -d 1 255.255.255.255",
-                            folder_ / "discover", leases_.v4->client.to_string()));
-  // It ends when it has sent the last, and may miss the answers to those before it: status 3 then.
-  EXPECT_THAT(output.status, testing::AnyOf(0, 3)) << output.out << output.err;
-  const std::vector<std::string> lines = lines_of(output.out);
-  EXPECT_THAT(lines, Contains("sent packets: 400")) << output.out;
-  EXPECT_THAT(lines,
-              Contains(testing::AnyOf("received packets: 400", testing::StartsWith("received packets: 39"))))
-      << output.out;
-  const dhcp::Dhcp4Counters counters = server.stop().at(0).v4;
-  EXPECT_EQ(counters.sent.at(static_cast<std::size_t>(Dhcp4Type::offer)), 400U);
-  EXPECT_THAT(counters.silent, testing::Each(0));
 }
 
 }  // namespace

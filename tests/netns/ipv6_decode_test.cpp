@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <span>
+#include <sstream>
 
 #include "tests/support/dhcp6_packets.h"
 #include "tests/support/dhcp_link.h"
@@ -272,6 +274,23 @@ TEST(RouterDecodeTest, EveryAdvertisement) {
   }
   expect_fields(frames.back(), wanted);
   EXPECT_TRUE(frames.back().has("ipv6.dst", "ff02::1"));
+}
+
+TEST(RouterDecodeTest, ManySearchDomains) {
+  dhcp::RouterAdvert router = test::example_router();
+  router.pref64 = prefix("64:ff9b::/96");
+  router.dns.search.clear();
+  for (int i = 0; i < 1500; ++i) router.dns.search.push_back(fmt::format("team{}.example.org", i));
+  const std::vector<DecodedFrame> frames =
+      advertisements(router, {{"icmpv6.opt.dnssl", {}}, {"icmpv6.opt.pref64.prefix", {}}, {"ipv6.plen", {}}});
+  ASSERT_GE(frames.size(), 3U);
+  for (const DecodedFrame& frame : frames) {
+    const std::vector<std::string> names = frame.values("icmpv6.opt.dnssl");
+    EXPECT_GT(names.size(), 40U);
+    EXPECT_TRUE(std::ranges::equal(names, std::span(router.dns.search).first(names.size())));
+    EXPECT_LE(std::stoul(frame.values("ipv6.plen").at(0)), 1280U - 40);
+    EXPECT_TRUE(frame.has("icmpv6.opt.pref64.prefix", "64:ff9b::")) << "it has its room";
+  }
 }
 
 TEST(RouterDecodeTest, AnAutonomousPrefixWithoutADefaultRoute) {

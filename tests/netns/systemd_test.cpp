@@ -6,6 +6,7 @@
 #include <csignal>
 #include <fstream>
 #include <iterator>
+#include <optional>
 
 #include "attachment/record_store.h"
 #include "tests/support/confined.h"
