@@ -172,33 +172,50 @@ TEST_F(SystemdTest, TheSocketStartsTheServiceWhichIsConfinedAndOutlivesCrashes) 
 }
 
 TEST_F(SystemdTest, AServiceThatWasStoppedRestoresWhatTheRecordsSay) {
-  const GuestLink link;
+  // One pod's namespace has a name, the other one only a process, which may more than the service.
+  const GuestLink named;
+  const GuestLink of_process;
   const ClientScript script(folder_);
-  // The pod's namespace has its name there, and the service has to enter it.
+  const auto in = [&](const GuestLink& link) { return "--net=" + link.pod.path(); };
   ASSERT_EQ(
       inside(
           "sh -c 'mkdir /run/netns && touch /run/netns/pod && mount --bind /proc/self/ns/net /run/netns/pod'",
-          "--net=" + link.pod.path())
+          in(named))
           .status,
       0);
-  bindings::Record record;
-  record.id = "pod-1";
-  record.phase = bindings::Phase::attached;
-  record.netns = link.pod.netns().identity();
-  record.netns_path = "/run/netns/pod";
-  record.request.hostname = "vm1";
-  record.guest.tap = "gw0";
-  record.guest.mac = link.leases.v4->client;
-  record.leases = link.leases;
-  RecordStore(root() + "/run/podnic", RecordStore::Missing::create).save(record);
+  const Process process(
+      shell_,
+      {"sh", "-c",
+       fmt::format(
+           "exec nsenter --target {} --mount --pid {} -- sh -c 'echo $$ >/run/process; exec sleep infinity'",
+           first_process(), in(of_process))});
+  const std::string number = root() + "/run/process";
+  ASSERT_TRUE(wait_until([&] { return contents(number).ends_with('\n'); }, std::chrono::seconds(60)));
 
-  EXPECT_THAT(served(), ElementsAre("pod-1")) << log();
-  EXPECT_EQ(inside("systemctl stop podnic.service").status, 0);
+  const RecordStore store(root() + "/run/podnic", RecordStore::Missing::create);
+  const auto save = [&](const char* id, const GuestLink& link, const std::string& path) {
+    bindings::Record record;
+    record.id = id;
+    record.phase = bindings::Phase::attached;
+    record.netns = link.pod.netns().identity();
+    record.netns_path = path;
+    record.request.hostname = "vm1";
+    record.guest.tap = "gw0";
+    record.guest.mac = link.leases.v4->client;
+    record.leases = link.leases;
+    store.save(record);
+  };
+  save("pod-1", named, "/run/netns/pod");
+  save("pod-2", of_process, fmt::format("/proc/{}/ns/net", std::stoi(contents(number))));
+
+  EXPECT_THAT(served(), ElementsAre("pod-1", "pod-2"));
+  ASSERT_EQ(inside("systemctl stop podnic.service").status, 0);
   EXPECT_EQ(property("NFileDescriptorStore"), "0");
-  EXPECT_THAT(served(), ElementsAre("pod-1")) << log();
+  EXPECT_THAT(served(), ElementsAre("pod-1", "pod-2"));
   expect_confined(std::stoi(property("MainPID")), root() + "/proc");
-  const Process udhcpc = start_udhcpc(link.guest, script);
-  EXPECT_EQ(script.wait_for("bound").environment["ip"], "10.0.2.2");
+  const Process first = start_udhcpc(named.guest, script);
+  const Process second = start_udhcpc(of_process.guest, script);
+  script.wait_for("bound", 2);
 }
 
 }  // namespace
