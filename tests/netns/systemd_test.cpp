@@ -141,7 +141,7 @@ class SystemdTest : public testing::Test {
   std::string socket_;
 };
 
-TEST_F(SystemdTest, TheSocketStartsTheServiceWhichIsConfinedAndOutlivesCrashes) {
+TEST_F(SystemdTest, TheSocketStartsTheServiceWhichIsConfinedAndOutlivesCrashesAndRestarts) {
   EXPECT_EQ(property("ActiveState"), "inactive");
   const GuestLink link;
   const ClientScript script(folder_);
@@ -166,6 +166,8 @@ TEST_F(SystemdTest, TheSocketStartsTheServiceWhichIsConfinedAndOutlivesCrashes) 
   const pid_t last = std::stoi(property("MainPID"));
   EXPECT_NE(last, first);
   expect_confined(last, root() + "/proc");
+  EXPECT_THAT(served(), ElementsAre("pod-1"));
+  ASSERT_EQ(inside("systemctl restart podnic.service").status, 0);  // as for another version
   EXPECT_THAT(served(), ElementsAre("pod-1"));
   udhcpc.signal(SIGUSR1);
   EXPECT_EQ(script.wait_for("renew").environment["ip"], "10.0.2.2");
