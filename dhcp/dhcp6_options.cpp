@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <utility>
 
 namespace podnic::dhcp {
@@ -138,9 +139,14 @@ std::vector<Dhcp6Option> requested_options(const Lease6& lease, const Dhcp6Messa
     if (code != option6::domain_search) add(options, lease, request, code);
   }
   // It is of any length: the others have room before it.
-  if (place[option6::domain_search] != 0) add(options, lease, request, option6::domain_search);
+  const std::size_t search_place = place[option6::domain_search];
+  if (search_place != 0) add(options, lease, request, option6::domain_search);
   std::vector<Dhcp6Option> result = options.take();
-  std::ranges::stable_sort(result, {}, [&](const Dhcp6Option& option) { return place[option.code]; });
+  if (result.empty() || result.back().code != option6::domain_search) return result;
+  const auto search = std::prev(result.end());
+  const auto its_place = std::find_if(
+      result.begin(), search, [&](const Dhcp6Option& option) { return place[option.code] > search_place; });
+  std::rotate(its_place, search, result.end());
   return result;
 }
 
