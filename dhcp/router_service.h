@@ -44,10 +44,10 @@ struct RouterLink {
   RouterSchedule schedule;
   /// What the guest is to forget (withdrawn_by()), until the three advertisements after announce() have said
   /// so.
-  std::optional<Withdrawn> withdrawn = {};
+  std::optional<Withdrawn> withdrawn;
   /// Routers in whose place another one is spoken for now: until then each advertisement to all comes behind
   /// their farewell.
-  std::vector<RouterAdvert> replaced = {};
+  std::vector<RouterAdvert> replaced;
 };
 
 /// The buffers of one batch, which all attachments of a server share: they are in use only during a call.
