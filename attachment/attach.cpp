@@ -225,6 +225,7 @@ void must_stay(const Record& former, const Record& next) {
   same("the binding", next.request.binding == former.request.binding);
   same("the helper's command line", next.helper == former.helper);
   same("the topology", next.bridge == former.bridge);
+  same("the macvtap's mode", next.request.macvtap_mode == former.request.macvtap_mode);
   same("the tap", next.request.tap == former.request.tap && next.guest.tap == former.guest.tap);
   same("the MAC address", next.guest.mac == former.guest.mac);
   same("the routing table", next.request.routing_table == former.request.routing_table);

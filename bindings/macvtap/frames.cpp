@@ -11,6 +11,7 @@
 
 #include "bindings/from_network.h"
 #include "bindings/guard.h"
+#include "bindings/maximum_segment.h"
 #include "bindings/protocol_numbers.h"
 #include "bindings/quiet.h"
 #include "netsetup/model/nft_frames.h"
@@ -48,6 +49,13 @@ Chain leaving(const PassingFrames& wanted) {
     chain.rules.push_back(rule({counter(), drop()}));
     return chain;
   }
+  if (wanted.smaller_mtu) {
+    for (const Family family : {Family::v4, Family::v6}) {
+      const std::uint16_t type = family == Family::v4 ? ETH_P_IP : ETH_P_IPV6;
+      chain.rules.push_back(
+          rule({frame_type_is(type), begins_connection(), cut_segments(family, *wanted.smaller_mtu)}));
+    }
+  }
   // Neither the pod's own stack nor the service has anything to say on the network.
   if (wanted.service) chain.rules.push_back(dropped(frame_from(wanted.service->mac)));
   if (wanted.nic_mac != wanted.guest) chain.rules.push_back(dropped(frame_from(wanted.nic_mac)));
@@ -63,11 +71,12 @@ bool serves(const dhcp::Leases& leases) {
 
 Table table_of(const PassingFrames& wanted) {
   Table table{.comment = wanted.comment, .sets = {}, .chains = {}};
-  if (wanted.only_ip || serves(wanted.leases)) {
+  if (wanted.only_ip || serves(wanted.leases) || wanted.smaller_mtu) {
     table = bindings::table_of(FromNetwork{.comment = wanted.comment,
                                            .nic = wanted.nic,
                                            .tap = {},
                                            .only_ip = wanted.only_ip,
+                                           .smaller_mtu = wanted.smaller_mtu,
                                            .leases = wanted.leases});
     if (wanted.service) {
       Chain& frames = *std::ranges::find(table.chains, "frames", &Chain::name);

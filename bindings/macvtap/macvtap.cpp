@@ -162,6 +162,7 @@ struct Plumbing {
                          .service = {},
                          .leases = leases,
                          .only_ip = input.request.guard,
+                         .smaller_mtu = smaller_mtu_of(network, nic),
                          .quiet = input.request.quiet};
     if (serves()) {
       frames.service = {.link = names.service, .mac = service_mac};

@@ -66,7 +66,7 @@ std::string seen(const TestNetns& netns) {
 
 /// Whatever the two bindings, and whatever names they would take.
 TEST_P(PodNicOf, ASecondAttachmentOfOneNicIsAConflictAndNothingChanges) {
-  for (const char* second : {"masquerade", "bridge", "tc"}) {
+  for (const char* second : {"masquerade", "bridge", "tc", "macvtap"}) {
     for (const bool guard : {false, true}) {
       for (const char* other_folder : {"", "2"}) {
         SCOPED_TRACE(fmt::format("{} guard {} state{}", second, guard, other_folder));
@@ -186,7 +186,7 @@ TEST_P(Gateway, TheOneThatWasNamedStaysWhileItAnswers) {
   EXPECT_TRUE(detach({}, place_of(pod.pod)));
 }
 
-INSTANTIATE_TEST_SUITE_P(PodNic, Gateway, testing::Values("bridge", "tc"), binding_name);
+INSTANTIATE_TEST_SUITE_P(PodNic, Gateway, testing::Values("bridge", "tc", "macvtap"), binding_name);
 
 /// A macvlan's lower link asks who has a frame's MAC address, whatever is promiscuous above it.
 struct OnMacvlan : PodNic {
@@ -199,6 +199,10 @@ struct OnMacvlan : PodNic {
     pod.must(
         "ip addr add 10.9.0.5/24 dev eth0 && ip link set eth0 up && ip route add default via 10.9.0.1 && "
         "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad");
+    // What the kernel does by itself is done before anything is compared.
+    EXPECT_TRUE(
+        wait_until([&] { return pod.must("ip -6 -o addr show dev eth0 scope link -tentative") != ""; },
+                   std::chrono::seconds(60)));
   }
   void expect_traffic(const std::string& binding) const {
     SCOPED_TRACE(binding);
@@ -252,7 +256,8 @@ TEST_F(OnPassthru, EveryBindingWorks) {
   for (const char* binding : {"bridge", "tc", "masquerade"}) expect_traffic(binding);
 }
 
-INSTANTIATE_TEST_SUITE_P(PodNic, PodNicOf, testing::Values("masquerade", "bridge", "tc"), binding_name);
+INSTANTIATE_TEST_SUITE_P(PodNic, PodNicOf, testing::Values("masquerade", "bridge", "tc", "macvtap"),
+                         binding_name);
 
 }  // namespace
 }  // namespace podnic::test

@@ -37,9 +37,10 @@ struct Nic {
 
 /// As it would be said by a user who has one template for all NICs.
 void vary(Nic& nic, Random& random) {
-  nic.binding = random.pick<const char*>({"masquerade", "masquerade", "masquerade", "bridge", "tc"});
+  nic.binding =
+      random.pick<const char*>({"masquerade", "masquerade", "masquerade", "bridge", "tc", "macvtap"});
   // A link that has been up once is not as it was before (its qdisc is not "noop"); eth0 is up.
-  if (nic.binding == "bridge" && nic.name != "eth0") nic.binding = "tc";
+  if ((nic.binding == "bridge" || nic.binding == "macvtap") && nic.name != "eth0") nic.binding = "tc";
   nic.same_network = nic.binding == "masquerade" && random.chance(60);
   if (nic.binding != "masquerade") nic.topology = Topology::tap;
 }

@@ -235,6 +235,71 @@ TEST_P(Update, DetachGivesBackAllAfterUpdates) {
   EXPECT_EQ(difference(before, take_snapshot(pod())), "");
 }
 
+/// Of a guest that has the pod's own address.
+class OwnAddressUpdate : public testing::TestWithParam<const char*> {
+ protected:
+  [[nodiscard]] Place place() const { return {.netns = net.pod.path(), .state_dir = state / "records"}; }
+
+  TemporaryFolder state;
+  Pod net;
+};
+
+TEST_P(OwnAddressUpdate, ConnectionsGoOnWhateverChanges) {
+  const Snapshot before = take_snapshot(net.pod);
+  bindings::Request request{.binding = GetParam(), .resolv_conf = "/nonexistent"};
+  bindings::Record record = attach(request, place()).record;
+  std::optional<NamespaceGuest> guest(std::in_place, record, place());
+  const IpAddress pod4 = ip("10.244.1.5");
+  const IpAddress pod6 = ip("fd00:10:244:1::5");
+  Conversation in4(IPPROTO_TCP, guest->netns, 80, net.peer, pod4, 80);
+  Conversation in6(IPPROTO_TCP, guest->netns, 81, net.peer, pod6, 81);
+  Conversation out4(IPPROTO_TCP, net.peer, 5000, guest->netns, ip("10.244.1.1"), 5000);
+  Conversation datagrams6(IPPROTO_UDP, guest->netns, 53, net.peer, pod6, 53);
+  const auto expect_whole = [&](const char* after) {
+    SCOPED_TRACE(after);
+    record = update(request, place()).record;
+    EXPECT_EQ(check({}, place()), std::vector<model::Drift>{});
+    EXPECT_EQ(update(request, place()).steps, model::Plan{});
+    for (Conversation* one : {&in4, &in6, &out4, &datagrams6}) EXPECT_TRUE(one->goes_on());
+  };
+  expect_whole("nothing");
+  request.mtu = 1300;
+  expect_whole("another MTU");
+  EXPECT_EQ(record.leases.v4->mtu, 1300);
+  EXPECT_EQ(record.leases.router->mtu, 1300U);
+  request.dns = dhcp::Dns{.servers = {ip("10.96.0.53")}, .search = {"new.example"}};
+  expect_whole("other DNS servers");
+  EXPECT_EQ(record.leases.v4->dns.servers, std::vector{ip("10.96.0.53")});
+  request.allowed = {prefix("192.0.2.0/24")};
+  expect_whole("another address that is allowed");
+  request.allowed.clear();
+  request.guard = false;
+  expect_whole("the end of the guard");
+  request.mtu.reset();
+  expect_whole("the MTU of before");
+  request.guard = true;
+  expect_whole("the guard again");
+
+  const auto refused = [&](const char* what, const std::function<void(bindings::Request&)>& change) {
+    bindings::Request other = request;
+    change(other);
+    const Error error = error_of([&] { update(other, place()); });
+    EXPECT_THAT(error.what(),
+                testing::EndsWith(std::string("changing ") + what + " of a guest that is there"));
+  };
+  refused("the MAC address", [](auto& other) { other.mac = mac("02:00:00:00:00:99"); });
+  refused("the tap", [](auto& other) { other.tap.name = "other"; });
+  refused("the tap", [](auto& other) { other.tap.queues = 2; });
+  if (request.binding == "macvtap")
+    refused("the macvtap's mode", [](auto& other) { other.macvtap_mode = model::MacvlanMode::vepa; });
+  expect_whole("what was refused");
+  guest.reset();
+  EXPECT_TRUE(detach({}, place()));
+  expect_as_it_was(before, net.pod);
+}
+
+INSTANTIATE_TEST_SUITE_P(Binding, OwnAddressUpdate, testing::Values("bridge", "tc", "macvtap"), binding_name);
+
 INSTANTIATE_TEST_SUITE_P(Topology, Update,
                          testing::Values(bindings::Topology::tap, bindings::Topology::bridge), topology_name);
 

@@ -66,8 +66,9 @@ class FrameCapture {
 
 class Guarded : public testing::TestWithParam<const char*> {
  protected:
-  void wire(bindings::Request request = {}) {
-    request.binding = GetParam();
+  void wire(bindings::Request request = {}) { wire_as(GetParam(), std::move(request)); }
+  void wire_as(const char* binding, bindings::Request request) {
+    request.binding = binding;
     request.resolv_conf = "/nonexistent";
     record = attach(request, place()).record;
     guest.emplace(record, place());
@@ -83,6 +84,10 @@ class Guarded : public testing::TestWithParam<const char*> {
                                   : IpAddress::link_local_of(peer_mac())};
   }
 
+  /// What a neighbour says is counted by a table on the pod NIC, as what the guest says is.
+  [[nodiscard]] static bool counts_neighbours() {
+    return GetParam() == std::string_view("tc") || GetParam() == std::string_view("macvtap");
+  }
   [[nodiscard]] bool reaches_the_network() const { return GetParam() != std::string_view("masquerade"); }
   [[nodiscard]] MacAddress peer_mac() const {
     return mac(std::string(net.peer.json("ip -j link show veth0")[0]["address"]));
@@ -158,7 +163,7 @@ TEST_P(Guarded, ANeighboursServiceIsNotTheGuests) {
   for (const GuestFrame& lie : lies_of_neighbour(says)) {
     send_frame(net.peer, "veth0", lie.frame);
     expected[lie.reason] += 1;
-    if (GetParam() != std::string_view("tc")) continue;
+    if (!counts_neighbours()) continue;
     EXPECT_TRUE(wait_until([&] { return refused() == expected; }))
         << lie.what << ": " << testing::PrintToString(refused());
   }
@@ -193,7 +198,8 @@ TEST_P(Guarded, WhatIsTheGuestsOwnPasses) {
 
 TEST_P(Guarded, WithoutTheGuardEverythingPasses) {
   wire({.guard = false});
-  EXPECT_THAT(net.pod.must("nft list tables"), Not(HasSubstr("netdev")));
+  const std::string guards = GetParam() == std::string_view("macvtap") ? "netdev podnic-eth0\n" : "netdev";
+  EXPECT_THAT(net.pod.must("nft list tables"), Not(HasSubstr(guards)));
   EXPECT_TRUE(refused().empty());
   if (!reaches_the_network()) return;
   FrameCapture network(net.peer, "veth0");
@@ -286,14 +292,42 @@ TEST_P(Guarded, ShowTellsWhatWasRefused) {
   const auto json = nlohmann::json::parse(show_as("json"))["attachments"][0]["refused"];
   EXPECT_EQ(json["arp"]["packets"], 1);
   EXPECT_EQ(json["mac"]["packets"], 0);
-  EXPECT_EQ(json.size(), GetParam() == std::string_view("tc") ? 14U : 11U);
+  EXPECT_EQ(json.size(), counts_neighbours() ? 14U : 11U);
   EXPECT_THAT(
       show_as("prometheus"),
       HasSubstr(fmt::format("podnic_refused_packets_total{{id=\"{}\",interface=\"eth0\",reason=\"arp\"}} 1\n",
                             record.id)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, Guarded, testing::Values("masquerade", "bridge", "tc"), binding_name);
+INSTANTIATE_TEST_SUITE_P(Binding, Guarded, testing::Values("masquerade", "bridge", "tc", "macvtap"),
+                         binding_name);
+
+/// A macvtap in its other modes, where podnic serves nothing.
+class GuardedMode : public Guarded {};
+
+TEST_P(GuardedMode, LiesGoNowhereAndWhatIsTheGuestsOwnPasses) {
+  const bindings::Request request{.macvtap_mode = *model::parse_macvlan_mode(GetParam())};
+  wire_as("macvtap", request);
+  expect_network();
+  FrameCapture network(net.peer, "veth0");
+  for (const GuestFrame& word : truths_of(says)) {
+    say(word.frame);
+    EXPECT_TRUE(wait_until([&] { return network.has_seen(word.frame); })) << word.what;
+  }
+  EXPECT_EQ(refused(), (std::map<std::string, std::uint64_t>{}));
+  std::map<std::string, std::uint64_t> expected;
+  for (const GuestFrame& lie : lies_of(says)) {
+    say(lie.frame);
+    expected[lie.reason] += 1;
+    EXPECT_TRUE(wait_until([&] { return refused() == expected; }))
+        << lie.what << ": " << testing::PrintToString(refused());
+  }
+  expect_network();  // behind it nothing is under way any more
+  for (const GuestFrame& lie : lies_of(says)) EXPECT_FALSE(network.has_seen(lie.frame)) << lie.what;
+  EXPECT_EQ(check({}, place()), std::vector<model::Drift>{});
+}
+
+INSTANTIATE_TEST_SUITE_P(Macvtap, GuardedMode, testing::Values("private", "vepa", "passthru"), binding_name);
 
 /// SYN and its answer, both ways: no side sends what the guest's link would not take, though the guest itself
 /// knows nothing of its MTU.
@@ -336,7 +370,7 @@ TEST_P(MaximumSegment, IsThatOfTheGuestsLink) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, MaximumSegment, testing::Values("masquerade", "bridge", "tc"),
+INSTANTIATE_TEST_SUITE_P(Binding, MaximumSegment, testing::Values("masquerade", "bridge", "tc", "macvtap"),
                          binding_name);
 
 }  // namespace

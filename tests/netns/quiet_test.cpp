@@ -73,12 +73,16 @@ class Quiet : public testing::TestWithParam<const char*> {
     send_frame(guest->netns, "eth0", frame(mac, everybody, 0x88b5, Bytes(tell.begin(), tell.end())));
     EXPECT_TRUE(wait_until([&] {
       const std::vector<Status> all = show(place(), false);
-      return !all.empty() && all[0].tap && all[0].tap->rx_packets > sent;
+      // What a macvtap's lower link does not take is one that it has dropped itself.
+      return !all.empty() && all[0].tap && all[0].tap->rx_packets + all[0].tap->rx_dropped > sent;
     }));
   }
 
   /// What leaves the pod NIC behind everything else.
   void expect_to_come_last(FrameCapture& outside) {
+    // Below a quiet macvtap the pod NIC lets nothing at all out. What it was given it has let out or not by
+    // the time that it is counted.
+    if (request.binding == "macvtap" && find_attachment({}, place()).request.quiet) return;
     const std::string nic = request.binding == "bridge" ? "nic-eth0" : "eth0";
     const Bytes last = frame(mac("02:00:00:00:00:77"), mac("02:00:00:00:00:78"), 0x88b6, Bytes(50, 7));
     send_frame(net.pod, nic, last);
@@ -232,7 +236,8 @@ TEST_P(Quiet, WhatIsNotCompleteIsNotActivated) {
   EXPECT_TRUE(detach({}, place()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, Quiet, testing::Values("masquerade", "bridge", "tc"), binding_name);
+INSTANTIATE_TEST_SUITE_P(Binding, Quiet, testing::Values("masquerade", "bridge", "tc", "macvtap"),
+                         binding_name);
 
 }  // namespace
 }  // namespace podnic::test

@@ -332,7 +332,9 @@ INSTANTIATE_TEST_SUITE_P(Mixes, HotPlug,
                          testing::Values(Mix{"masquerade", "masquerade"}, Mix{"masquerade", "bridge"},
                                          Mix{"masquerade", "tc"}, Mix{"bridge", "masquerade"},
                                          Mix{"tc", "masquerade"}, Mix{"bridge", "bridge"}, Mix{"tc", "tc"},
-                                         Mix{"bridge", "tc"}, Mix{"tc", "bridge"}),
+                                         Mix{"bridge", "tc"}, Mix{"tc", "bridge"}, Mix{"macvtap", "macvtap"},
+                                         Mix{"macvtap", "masquerade"}, Mix{"masquerade", "macvtap"},
+                                         Mix{"macvtap", "bridge"}, Mix{"tc", "macvtap"}),
                          [](const auto& one) {
                            return std::string(one.param.first) + "_" + one.param.second;
                          });
