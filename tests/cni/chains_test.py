@@ -94,6 +94,31 @@ class Chains(Case):
         container.result = previous
         network.delete(container)
 
+    def test_macvtap_has_its_node_until_delete(self):
+        """Also where the namespace goes first."""
+        for goes_first in (False, True):
+            with self.subTest(goes_first=goes_first):
+                network, ours = self.runtime(PTP), self.runtime(OURS | {"binding": "macvtap"})
+                container = Container(f"macvtap-{goes_first}")
+                container.result = previous = network.add(container)
+                before = container.snapshot()
+                node = Path(f"/dev/podnic/{os.stat(container.netns).st_ino}-tap-eth0")
+                container.result = ours.ours("ADD", container)
+                self.assertEqual([i["name"] for i in container.result["interfaces"][-2:]], ["tap-eth0", "tap-eth0"])
+                self.assertEqual(container.links()["tap-eth0"]["linkinfo"]["info_kind"], "macvtap")
+                self.assertTrue(node.is_char_device())
+                ours.ours("CHECK", container)
+                if goes_first:
+                    os.close(container.namespace.fd)
+                    container.namespace = None
+                ours.ours("DEL", container)
+                self.assertFalse(node.exists())
+                self.assertEqual(ours.left_over(), [])
+                if not goes_first:
+                    self.assert_same(before, container.snapshot())
+                    container.result = previous
+                    network.delete(container)
+
     def test_odd_results_of_plugins_before(self):
         """What real plugins answer: no index, null, -1, no interfaces at all, addresses of one family or several."""
         network, ours = self.runtime(PTP), self.runtime(OURS, version="0.4.0")
