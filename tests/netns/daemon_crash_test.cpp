@@ -153,6 +153,14 @@ TEST_F(DaemonCrashTest, RestoresFromTheRecords) {
         .network = "vmnet", .container = "c1", .interface = "eth0", .service = std::string(service)};
     store.save(other);
   }
+  other = record("of-passt");  // which answers its guest itself, and has no device
+  other.request.binding = "passt";
+  other.helper = bindings::Helper{.command = {"passt"}, .socket = {}, .descriptors = 256};
+  other.leases = {};
+  store.save(other);
+  other.id = "with-a-helper";  // whatever it says of leases
+  other.leases = link.leases;
+  store.save(other);
   other = record("gone");
   other.netns.inode += 1;
   store.save(other);
@@ -165,7 +173,8 @@ TEST_F(DaemonCrashTest, RestoresFromTheRecords) {
     EXPECT_THAT(ids_at(daemon), ElementsAre("pod-1"));
     EXPECT_THAT(daemon.output(), HasSubstr("Attachment 'second' is not served: "));
     EXPECT_THAT(daemon.output(), HasSubstr("Attachment 'damaged' is not served: "));
-    EXPECT_THAT(daemon.output(), testing::Not(HasSubstr("gone")));
+    for (const char* silent : {"gone", "passt", "helper"})
+      EXPECT_THAT(daemon.output(), testing::Not(HasSubstr(silent)));
     EXPECT_EQ(script.wait_for("bound").environment["ip"], "10.0.2.2");
     daemon.end(SIGKILL);
   }
