@@ -222,7 +222,7 @@ int daemon_command(const Invocation& invocation) {
 }
 
 int run_vm_command(const Invocation& invocation) {
-  return launcher::run({.request = invocation.request,
+  return launcher::run({.requests = invocation.requests,
                         .place = invocation.place,
                         .command = invocation.vm_command,
                         .append_qemu_arguments = invocation.append_qemu_arguments,

@@ -76,7 +76,8 @@ po::options_description place_flags() {
       ("pid", po::value<pid_t>(), "a process in the network namespace")                                   //
       ("interface", po::value<std::string>(), "the pod NIC (default eth0)")                               //
       ("id", po::value<std::string>(), "name of the attachment (default: from namespace and interface)")  //
-      ("config", po::value<std::string>(), "JSON file with the request, '-': standard input; flags beat it");
+      ("config", po::value<std::vector<std::string>>(),
+       "JSON file with the request, '-': standard input; flags beat it; run: one for each NIC");
   return flags;
 }
 
@@ -123,20 +124,18 @@ po::options_description own_flags(std::string_view command) {
   return flags;
 }
 
-/// The configuration over what is there already, and the flags over both.
-void read_whole_request(const Flags& flags, const RequestOf& request_of, Invocation& invocation) {
-  bindings::Request& request = invocation.request;
+/// A configuration over what is there already, and the flags over both.
+bindings::Request read_one(const Flags& flags, const std::optional<std::string>& path,
+                           const RequestOf& request_of, Invocation& invocation) {
   std::string config;
-  const auto path = flags.get<std::string>("config");
-  const auto read_over = [&](bindings::Request base) {
-    if (!path) return base;
-    return while_doing(fmt::format("reading configuration '{}'", *path),
-                       [&] { return bindings::request_from_json(config, std::move(base)); });
+  const auto reading = [&](const auto& body) {
+    return while_doing(fmt::format("reading configuration '{}'", *path), body);
   };
-  if (path)
-    config =
-        while_doing(fmt::format("reading configuration '{}'", *path), [&] { return read_config(*path); });
-  request = read_over({});
+  const auto read_over = [&](bindings::Request base) {
+    return path ? reading([&] { return bindings::request_from_json(config, std::move(base)); }) : base;
+  };
+  if (path) config = reading([&] { return read_config(*path); });
+  bindings::Request request = read_over({});
   flags.take<std::string>("interface", request.interface);
   flags.take<std::string>("id", request.id);
   invocation.target = {.id = request.id, .interface = request.interface};
@@ -147,8 +146,27 @@ void read_whole_request(const Flags& flags, const RequestOf& request_of, Invocat
   }
   read_request(flags, request);
   bindings::validate(request);
-  invocation.interface_given =
-      request.interface != bindings::Request{}.interface || flags.get<std::string>("interface").has_value();
+  return request;
+}
+
+void read_requests(const Flags& flags, const RequestOf& request_of, Invocation& invocation) {
+  const auto paths = flags.get<std::vector<std::string>>("config").value_or(std::vector<std::string>{});
+  if (paths.size() <= 1) {
+    const auto path = paths.empty() ? std::nullopt : std::optional(paths.front());
+    invocation.request = read_one(flags, path, request_of, invocation);
+    invocation.interface_given = invocation.request.interface != bindings::Request{}.interface ||
+                                 flags.get<std::string>("interface").has_value();
+    return;
+  }
+  if (invocation.command != "run")
+    refuse("--config more than once: a VM's several NICs are for 'podnic run'");
+  for (const char* const own : {"interface", "id", "tap", "mac"}) {
+    if (flags.get<std::string>(own))
+      refuse(fmt::format("--{} with more than one --config", own),
+             "It would hold for every NIC: write it into each one's configuration.");
+  }
+  for (const std::string& path : paths)
+    invocation.requests.push_back(read_one(flags, path, request_of, invocation));
 }
 
 void read_place(const Flags& flags, Invocation& invocation) {
@@ -274,13 +292,14 @@ Invocation parse_arguments(const std::vector<std::string>& arguments, const Requ
   const Flags flags(values);
   read_output(flags, command, invocation);
   read_place(flags, invocation);
-  read_whole_request(flags, request_of, invocation);
+  read_requests(flags, request_of, invocation);
 
   read_service(flags, invocation);
   if (const auto vmm = flags.get<std::string>("vmm")) {
     if (*vmm != "qemu" && *vmm != "none") refuse("--vmm must be qemu or none");
     invocation.append_qemu_arguments = *vmm == "qemu";
   }
+  if (command.name == "run" && invocation.requests.empty()) invocation.requests = {invocation.request};
   if (command.name == "run" && invocation.vm_command.empty()) {
     refuse("the VM's command is missing", "Write it after --: podnic run [flags] -- qemu-system-x86_64 ...");
   }

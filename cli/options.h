@@ -20,7 +20,8 @@ struct Invocation {
   bool help = false;
   std::string help_text;
 
-  bindings::Request request;  ///< --config with the flags over it
+  bindings::Request request;                ///< --config with the flags over it
+  std::vector<bindings::Request> requests;  ///< run: of each NIC
   Place place;
   Target target;
   bool place_given = false;      ///< --netns or --pid

@@ -477,17 +477,17 @@ TEST(InterfaceName, LongOnesAreHashedAndStable) {
 
 TEST(Qemu, ArgumentsForOneQueueAndForSeveral) {
   const GuestNic guest{.mac = *MacAddress::parse("02:00:00:00:00:07"), .mtu = 1400};
-  EXPECT_THAT(launcher::qemu_arguments(guest, std::array{7}),
+  EXPECT_THAT(launcher::qemu_arguments(guest, std::array{7}, 0),
               testing::ElementsAre("-netdev", "tap,id=podnic0,fds=7", "-device",
                                    "virtio-net-pci,netdev=podnic0,mac=02:00:00:00:00:07,host_mtu=1400"));
-  EXPECT_THAT(launcher::qemu_arguments(guest, std::array{7, 8}),
+  EXPECT_THAT(launcher::qemu_arguments(guest, std::array{7, 8}, 0),
               testing::ElementsAre(
                   "-netdev", "tap,id=podnic0,fds=7:8", "-device",
                   "virtio-net-pci,netdev=podnic0,mac=02:00:00:00:00:07,host_mtu=1400,mq=on,vectors=6"));
   EXPECT_THAT(
-      launcher::qemu_helper_arguments(guest, 9),
-      testing::ElementsAre("-netdev", "stream,id=podnic0,server=off,addr.type=fd,addr.str=9", "-device",
-                           "virtio-net-pci,netdev=podnic0,mac=02:00:00:00:00:07,host_mtu=1400"));
+      launcher::qemu_helper_arguments(guest, 9, 1),
+      testing::ElementsAre("-netdev", "stream,id=podnic1,server=off,addr.type=fd,addr.str=9", "-device",
+                           "virtio-net-pci,netdev=podnic1,mac=02:00:00:00:00:07,host_mtu=1400"));
 }
 
 TEST(Helper, ItsUserAndSocketAreReadAndChecked) {
