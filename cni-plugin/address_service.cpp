@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 
 #include "cni-plugin/service_process.h"
 #include "launcher/daemon_client.h"
@@ -17,13 +18,19 @@ bool has_service(const bindings::Record& record) {
   return record.leases.v4 || record.leases.v6 || record.leases.router;
 }
 
-/// nullopt when there is no daemon.
+/// nullopt when there is no daemon. Where the choice is podnic's, one that hangs is as good as none: what was
+/// handed to it would be its own, so it is asked something before.
 std::optional<DaemonClient> reach_daemon(const ServiceConfig& config) {
   if (config.mode != ServiceMode::automatic && config.mode != ServiceMode::daemon) return std::nullopt;
   try {
+    if (config.mode == ServiceMode::automatic)
+      DaemonClient(config.socket, std::chrono::seconds(2)).stats("no-attachment");
     return DaemonClient(config.socket);
   } catch (const Error& error) {
-    if (error.error_number() == ENOENT || error.error_number() == ECONNREFUSED) return std::nullopt;
+    const int number = error.error_number();
+    const bool hangs = number == ETIMEDOUT || number == EAGAIN;
+    if (number == ENOENT || number == ECONNREFUSED || (hangs && config.mode == ServiceMode::automatic))
+      return std::nullopt;
     throw;
   }
 }

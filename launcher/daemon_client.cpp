@@ -3,15 +3,12 @@
 #include <fmt/format.h>
 
 #include <cerrno>
-#include <chrono>
 #include <utility>
 
 #include "launcher/control_socket.h"
 
 namespace podnic::launcher {
 namespace {
-
-constexpr std::chrono::seconds answer_time(10);
 
 std::string describe(const ControlRequest& request) {
   return request.id.empty()
@@ -36,8 +33,8 @@ std::string_view describe(NoMessage reason) {
 
 }  // namespace
 
-DaemonClient::DaemonClient(const std::string& socket_path)
-    : connection_(connect_control(socket_path, answer_time)) {}
+DaemonClient::DaemonClient(const std::string& socket_path, std::chrono::seconds patience)
+    : connection_(connect_control(socket_path, patience)) {}
 
 ControlAnswer DaemonClient::ask(const ControlRequest& request, std::span<const int> descriptors) {
   const std::string action = describe(request);
@@ -49,7 +46,10 @@ ControlAnswer DaemonClient::ask(const ControlRequest& request, std::span<const i
   }
   if (error != 0 && error != EPIPE && error != ECONNRESET) throw Error(action, error);
   const auto message = receive_message(connection_.get());
-  if (!message) throw Error(fmt::format("{}: {}", action, describe(message.error())));
+  if (!message) {
+    const int number = message.error() == NoMessage::none_waits ? ETIMEDOUT : 0;
+    throw Error(fmt::format("{}: {}", action, describe(message.error())), number);
+  }
   return while_doing(action, [&] {
     ControlAnswer answer = answer_from(message->text);
     if (answer.error) throw *answer.error;

@@ -7,9 +7,11 @@
 //
 // Whoever asks must be root, the user who started the daemon, or the owner of its socket. Every call waits
 // for the daemon's answer, 10 seconds at most, and throws podnic::Error: the daemon's own (with its kind and
-// hint), or that there is no daemon (error_number() is ENOENT or ECONNREFUSED then).
+// hint), or that there is no daemon (error_number() is ENOENT or ECONNREFUSED then), or that it does not
+// answer (ETIMEDOUT; EAGAIN: it does not even accept the connection).
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <span>
 #include <string>
@@ -28,7 +30,8 @@ inline constexpr const char* default_daemon_socket = "/run/podnic/daemon.sock";
 class DaemonClient {
  public:
   /// Connects; the connection serves any number of calls.
-  explicit DaemonClient(const std::string& socket_path = default_daemon_socket);
+  explicit DaemonClient(const std::string& socket_path = default_daemon_socket,
+                        std::chrono::seconds patience = std::chrono::seconds(10));
 
   /// The guest is answered when this returns. `sockets` are from open_service(); the daemon gets descriptors
   /// of its own, so the caller closes these. Error(conflict): it serves an attachment of this id already.

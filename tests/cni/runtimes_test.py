@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -80,6 +81,24 @@ class Daemon(Case):
         container.result = None
         runtime.conflist["plugins"] = runtime.conflist["plugins"][:1]
         runtime.delete(container)
+
+    def test_one_that_hangs_is_none(self):
+        """As long as the choice is podnic's: what had been handed to it would be its own."""
+        self.daemon.kill()
+        self.daemon.wait()
+        os.unlink(self.socket)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(self.socket)
+            listener.listen()
+            runtime = self.runtime(PTP, OURS | self.dhcp)
+            container = Container("by-process")
+            runtime.add(container)
+            self.assertEqual(runtime.left_over(), ["by-process-eth0.json", "by-process-eth0.service"])
+            runtime.check(container)
+            wanted = self.runtime(PTP, OURS | {"dhcp": {"socket": self.socket, "mode": "daemon"}}, version="1.0.0")
+            self.assertIn("does not answer", self.refused(100, wanted.add, Container("by-daemon")))
+        runtime.delete(container)
+        self.assert_clean(runtime)
 
 
 class Runtimes(Case):
