@@ -234,9 +234,10 @@ TEST_F(Pods, WithAnAdvertisedDefaultRouteKeepIt) {
   };
   const auto default_routes = [&] { return pod.pod.json("ip -j -6 route show default"); };
   advertise();
+  // It is a kernel thread that makes an address usable.
   ASSERT_TRUE(wait_until([&] {
     return !default_routes().empty() &&
-           pod.pod.must("ip -6 addr show dev eth0").find("2001:db8:5:") != std::string::npos;
+           pod.pod.must("ip -6 addr show dev eth0 -tentative").find("2001:db8:5:") != std::string::npos;
   }));
   attached(pod, {}, [&](const Attachment& made) {
     EXPECT_EQ(made.record.guest.gateway6, ip("fd10:0:2::1"));
