@@ -66,6 +66,11 @@ class FrameCapture {
 
 class Guarded : public testing::TestWithParam<const char*> {
  protected:
+  /// The node of a macvtap does not go with its namespace.
+  void TearDown() override {
+    guest.reset();
+    detach({}, place());
+  }
   void wire(bindings::Request request = {}) { wire_as(GetParam(), std::move(request)); }
   void wire_as(const char* binding, bindings::Request request) {
     request.binding = binding;
@@ -368,6 +373,7 @@ TEST_P(MaximumSegment, IsThatOfTheGuestsLink) {
     EXPECT_FALSE(at_network.has_seen(offers(pod, own)));
     EXPECT_FALSE(at_link.has_seen(offers(peer, own)));
   }
+  EXPECT_TRUE(detach({}, place));
 }
 
 INSTANTIATE_TEST_SUITE_P(Binding, MaximumSegment, testing::Values("masquerade", "bridge", "tc", "macvtap"),

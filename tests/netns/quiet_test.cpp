@@ -28,6 +28,11 @@ class Quiet : public testing::TestWithParam<const char*> {
     request.resolv_conf = "/nonexistent";
   }
 
+  /// The node of a macvtap does not go with its namespace.
+  void TearDown() override {
+    guest.reset();
+    detach({}, place());
+  }
   [[nodiscard]] bool is_masquerade() const { return request.binding == "masquerade"; }
   [[nodiscard]] Place place() const { return {.netns = net.pod.path(), .state_dir = folder / "records"}; }
   [[nodiscard]] std::vector<IpAddress> addresses_outside() const {

@@ -320,6 +320,7 @@ TEST_P(HotPlug, AnotherNicComesAndGoesUnnoticed) {
       attach(at_eth0, place);
       EXPECT_TRUE(in1.goes_on()) << "the first one is back";
       EXPECT_EQ(check({.interface = "net1"}, place), std::vector<model::Drift>{});
+      for (const char* nic : {"eth0", "net1"}) EXPECT_TRUE(detach({.interface = nic}, place)) << nic;
       return;
     }
     EXPECT_TRUE(detach({.interface = "net1"}, place));
