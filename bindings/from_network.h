@@ -13,9 +13,9 @@ namespace podnic::bindings {
 struct FromNetwork {
   std::string comment;  ///< the ownership tag
   std::string nic;
-  std::string tap;                                ///< empty: what passes goes on by itself
-  bool only_ip = true;                            ///< and ARP, and RARP
-  std::optional<std::uint32_t> smaller_mtu = {};  ///< the guest's, where the pod NIC has a larger one
+  std::string tap;                           ///< empty: what passes goes on by itself
+  bool only_ip = true;                       ///< and ARP, and RARP
+  std::optional<std::uint32_t> smaller_mtu;  ///< the guest's, where the pod NIC has a larger one
   dhcp::Leases leases;  ///< what the guest learns from podnic it does not learn from its neighbours
 };
 

@@ -35,7 +35,7 @@ struct Onward {
   dhcp::Leases leases;  ///< what asks for those is for the tap's own stack
   IpAddress station;    ///< the tap's link-local address
   /// The guest's, where others of its link have a larger one.
-  std::optional<std::uint32_t> smaller_mtu = {};
+  std::optional<std::uint32_t> smaller_mtu;
 };
 
 struct Guard {
@@ -50,7 +50,7 @@ struct Guard {
   bool is_way_out = false;
   /// Everything that passes goes there, and is given back to the tap behind its ingress (an ifb); empty: it
   /// goes on by itself.
-  std::string by_way_of = {};
+  std::string by_way_of;
 };
 
 model::nft::Table table_of(const Guard& guard);

@@ -35,7 +35,7 @@ struct ServiceRequest {
   /// where the gateway is known by a global one; absent: looked for on the link.
   std::optional<IpAddress> router6;
   /// The NAT64 prefix of the pod's network, told by Router Advertisements (RFC 8781).
-  std::optional<IpPrefix> pref64 = {};
+  std::optional<IpPrefix> pref64;
   /// In a pod without IPv4, a guest that can do without it is told that it has to (RFC 8925).
   bool ipv6_only = false;
   std::optional<std::uint32_t> lease_seconds;  ///< of DHCPv4 and DHCPv6; absent: infinite

@@ -23,7 +23,7 @@ struct Filter {
   dhcp::Leases leases;
   bool quiet = false;  ///< nothing of the guest passes
   Types types = Types::ip;
-  std::optional<std::uint32_t> smaller_mtu = {};  ///< the guest's, where the pod NIC has a larger one
+  std::optional<std::uint32_t> smaller_mtu;  ///< the guest's, where the pod NIC has a larger one
 };
 
 /// Of family bridge. What podnic answers is not asked of the network, and not answered by it; what podnic

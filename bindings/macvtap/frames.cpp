@@ -38,7 +38,7 @@ Rule dropped(const Fragment& match) {
 /// and there looks like one of the network that has a false sender. So it has this mark. A frame of the
 /// network has none: another namespace's are taken off (skb_scrub_packet()).
 constexpr std::uint32_t between_siblings = 0x00006d76;
-constexpr std::uint32_t whole_mark = 0x0000ffff;
+constexpr std::uint32_t lower_half = 0x0000ffff;
 constexpr std::int32_t before_guard = NF_IP_PRI_FILTER - 1;
 
 /// What leaves by the pod NIC: macvlans have had their copies of it by then.
@@ -80,7 +80,7 @@ Table table_of(const PassingFrames& wanted) {
                                            .leases = wanted.leases});
     if (wanted.service) {
       Chain& frames = *std::ranges::find(table.chains, "frames", &Chain::name);
-      frames.rules.insert(frames.rules.begin(), {rule({mark_is(between_siblings, whole_mark), accept()}),
+      frames.rules.insert(frames.rules.begin(), {rule({mark_is(between_siblings, lower_half), accept()}),
                                                  dropped(frame_to(wanted.service->mac))});
     }
   }

@@ -27,7 +27,7 @@ struct PassingFrames {
   std::optional<Sibling> service;
   dhcp::Leases leases;  ///< what the guest learns from podnic it does not learn from its neighbours
   bool only_ip = true;  ///< of what comes in: and ARP, and RARP
-  std::optional<std::uint32_t> smaller_mtu = {};  ///< the guest's, where the pod NIC has a larger one
+  std::optional<std::uint32_t> smaller_mtu;  ///< the guest's, where the pod NIC has a larger one
   bool quiet = false;
 };
 

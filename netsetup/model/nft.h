@@ -200,8 +200,8 @@ struct Set {
   DataType key = DataType::inet_service;
   std::optional<DataType> data;  ///< present: a map
   bool interval = false;
-  std::optional<Memory> memory = {};
-  std::vector<Element> elements = {};  ///< sorted, ranges disjoint; of a memory none, whatever it holds
+  std::optional<Memory> memory;
+  std::vector<Element> elements;  ///< sorted, ranges disjoint; of a memory none, whatever it holds
   friend bool operator==(const Set&, const Set&) = default;
 };
 
