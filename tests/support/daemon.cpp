@@ -162,6 +162,8 @@ DaemonProcess::DaemonProcess(const TemporaryFolder& folder, std::vector<std::str
   if (!answers) return;
   char newline = 0;
   if (::read(ready.get(), &newline, 1) != 1) throw std::runtime_error("the daemon failed: " + output());
+  // Who counts its descriptors must not count this one.
+  if (::read(ready.get(), &newline, 1) != 0) throw std::runtime_error("the daemon says more: " + output());
 }
 
 DaemonProcess::~DaemonProcess() {
