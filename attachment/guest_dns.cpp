@@ -18,6 +18,28 @@ namespace {
 /// Far beyond any real one; a pod may mount what it likes there.
 constexpr std::size_t max_bytes = std::size_t{1} << 20U;
 
+/// What no packet to a guest has room for would only swell records and messages.
+void keep_what_can_be_told(GuestDns& result) {
+  constexpr std::size_t most_servers = 32;
+  constexpr std::size_t most_search_bytes = 2048;
+  dhcp::Dns& dns = result.dns;
+  if (dns.servers.size() > most_servers) {
+    result.notes.push_back(
+        fmt::format("The guest gets the first {} of {} DNS servers.", most_servers, dns.servers.size()));
+    dns.servers.resize(most_servers);
+  }
+  std::size_t size = 0;
+  const auto first_too_many = std::ranges::find_if(dns.search, [&](const std::string& domain) {
+    size += domain.size() + 1;
+    return size > most_search_bytes;
+  });
+  if (first_too_many == dns.search.end()) return;
+  result.notes.push_back(
+      fmt::format("The guest gets the first {} of {} search domains: no reply has room for more.",
+                  first_too_many - dns.search.begin(), dns.search.size()));
+  dns.search.erase(first_too_many, dns.search.end());
+}
+
 std::string no_dns(const std::string& path, int error_number) {
   return fmt::format("The guest gets no DNS servers: reading '{}': {}.", path, describe_errno(error_number));
 }
@@ -57,6 +79,7 @@ GuestDns read_guest_dns(const std::string& path) {
     }
   }
   result.dns.search = std::move(parsed.dns.search);
+  keep_what_can_be_told(result);
   return result;
 }
 
@@ -74,6 +97,7 @@ GuestDns guest_dns_of(const bindings::Request& request) {
     take(result.dns.servers, dhcp::parse_name_server(server.to_string()));
   for (const std::string& domain : request.dns->search)
     take(result.dns.search, dhcp::parse_search_domain(domain));
+  keep_what_can_be_told(result);
   return result;
 }
 

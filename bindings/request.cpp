@@ -5,25 +5,13 @@
 
 #include <algorithm>
 
+#include "bindings/host_name.h"
 #include "bindings/mesh.h"
 #include "bindings/refuse.h"
 #include "netsetup/types/interface_name.h"
 
 namespace podnic::bindings {
 namespace {
-
-/// Or empty. Guests hand it to scripts. RFC 1035 section 2.3.4, RFC 2132 section 3.14; '_' is common.
-bool is_host_name(std::string_view name) {
-  if (name.size() > 253) return false;
-  char before = '.';
-  for (const char c : name) {
-    const bool is_word =
-        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-    if (!is_word && (before == '.' || (c != '-' && c != '.'))) return false;
-    before = c;
-  }
-  return name.empty() || before != '.';
-}
 
 template <typename T>
 void require(const Parsed<T>& parsed) {
@@ -151,7 +139,9 @@ void validate(const Request& request) {
   require(forwards_of(request));
   if (!is_host_name(request.hostname)) {
     refuse(fmt::format("'{}' is not a host name", request.hostname),
-           "It is letters, digits, '-' and '_', in parts with a dot between them; no part begins with '-'.");
+           "It is letters, digits, '-' and '_', in parts of up to 63 characters with a dot between them; no "
+           "part begins "
+           "or ends with '-'.");
   }
 }
 

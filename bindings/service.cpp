@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "bindings/hex.h"
+#include "bindings/host_name.h"
 #include "bindings/refuse.h"
 
 namespace podnic::bindings {
@@ -130,7 +131,9 @@ void check_boot(const BootRequest& boot) {
     refuse(fmt::format("boot server '{}' is not IPv4", boot.server),
            "DHCPv6 names the server in the URL: --boot-url6, \"boot.url6\".");
   }
-  if (boot.server.size() > 253 || !is_printable(boot.server, '!')) {
+  if (address && !address->is_global_unicast() && !address->is_link_local())
+    refuse(fmt::format("boot server {} is no address that a guest can reach", boot.server));
+  if (!address && !is_host_name(boot.server)) {
     refuse(fmt::format("boot server '{}' is neither an IPv4 address nor a host name", boot.server));
   }
   if (boot.file.size() > longest_boot_name || !is_printable(boot.file, ' ')) {
@@ -150,7 +153,10 @@ void check_boot(const BootRequest& boot) {
 Parsed<Dhcp4Option> parse_dhcp_option(std::string_view text) {
   const std::size_t equals = std::min(text.find('='), text.size());
   const std::size_t colon = std::min(text.find(':', equals), text.size());
-  const auto code = parse_number<std::uint8_t>(text.substr(0, equals));
+  const std::string_view digits = text.substr(0, equals);
+  const auto code = parse_number<std::uint8_t>(digits);
+  if (!code && parse_number<std::uint32_t>(digits))
+    return no_value(fmt::format("there is no DHCP option {}: their numbers are one byte", digits));
   const auto type = std::ranges::find(
       value_types, text.substr(std::min(equals + 1, colon), colon - std::min(equals + 1, colon)),
       &ValueType::name);
@@ -195,7 +201,8 @@ void validate(const ServiceRequest& service) {
   if (service.pref64) {
     const IpPrefix& prefix = *service.pref64;
     constexpr std::array<std::uint8_t, 6> lengths{32, 40, 48, 56, 64, 96};
-    if (!prefix.address.is_v6() || std::ranges::find(lengths, prefix.length) == lengths.end()) {
+    if (!prefix.address.is_v6() || !prefix.address.is_global_unicast() ||
+        std::ranges::find(lengths, prefix.length) == lengths.end()) {
       refuse(fmt::format("'{}' is no NAT64 prefix", prefix.to_string()),
              "It is IPv6 and has 32, 40, 48, 56, 64 or 96 bits (RFC 6052): 64:ff9b::/96.");
     }

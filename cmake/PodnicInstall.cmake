@@ -8,7 +8,7 @@ set(podnic_libraries types model kernel dhcp bindings attachment launcher)
 # Headers that only the sources of podnic include.
 set(podnic_private_headers
   attachment/guest_dns.h attachment/record_store.h attachment/site.h attachment/tap_node.h
-  bindings/from_network.h bindings/json.h bindings/protocol_numbers.h bindings/refuse.h bindings/takeover.h
+  bindings/from_network.h bindings/host_name.h bindings/json.h bindings/protocol_numbers.h bindings/refuse.h bindings/takeover.h
   bindings/bridge/.* bindings/macvtap/.* bindings/masquerade/.* bindings/passt/.* bindings/tc/.*
   launcher/control_server.h launcher/descriptor_store.h launcher/service_manager.h launcher/signals.h launcher/vm_nic.h
   netsetup/kernel/conntrack.h netsetup/kernel/macvtap.h netsetup/kernel/netlink.h netsetup/kernel/nftables.h netsetup/kernel/rtnetlink.h

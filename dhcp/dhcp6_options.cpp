@@ -164,13 +164,14 @@ Bytes encode_search_list6(std::span<const std::string> domains, std::size_t room
 
 Bytes encode_client_fqdn(std::string_view hostname, std::string_view domain, std::uint8_t client_flags) {
   std::string name(hostname);
-  if (!name.empty() && !domain.empty()) name.append(".").append(domain);
+  const bool is_complete = name.find('.') != std::string::npos;
+  if (!name.empty() && !is_complete && !domain.empty()) name.append(".").append(domain);
   const Bytes labels = encode_labels(name);
   if (labels.empty()) return {};
   // N, since nothing is updated, and then S is 0; O says whether that is another S than the client's.
   Bytes bytes{static_cast<std::uint8_t>(fqdn_n | ((client_flags & fqdn_s) != 0 ? fqdn_o : 0))};
   bytes.insert(bytes.end(), labels.begin(), labels.end());
-  if (!domain.empty()) bytes.push_back(0);  // the root: the name is complete
+  if (is_complete || !domain.empty()) bytes.push_back(0);  // the root: the name is complete
   return bytes;
 }
 

@@ -85,7 +85,7 @@ void Server::update(Id id, Leases leases) {
       leases.router.has_value() != before.router.has_value()) {
     throw Error(fmt::format("changing what is served on device '{}': another device, or other services",
                             before.device),
-                0, ErrorKind::bad_request)
+                0, ErrorKind::conflict)
         .hint("These need other sockets: remove the attachment and add it again.");
   }
   const bool router_changed = leases.router != before.router;

@@ -52,7 +52,8 @@ void take_port(const UniqueFd& socket, const Address& any, std::uint16_t port, c
   Error error(fmt::format("taking the DHCP server port, UDP {}, on device '{}'", port, device), error_number,
               error_number == EADDRINUSE ? ErrorKind::conflict : ErrorKind::failed);
   if (error_number == EADDRINUSE)
-    error.hint("Another DHCP server answers on this device: one of the two has to go.");
+    error.hint(
+        "Another DHCP server answers on this device, perhaps 'podnic daemon': one of the two has to go.");
   if (error_number == EACCES) error.hint("A port below 1024 needs CAP_NET_BIND_SERVICE.");
   throw error;
 }

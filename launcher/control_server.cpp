@@ -19,11 +19,11 @@ namespace podnic::launcher {
 namespace {
 
 /// Edge-triggered for the listener: where no descriptor is left for a client, the loop must not spin.
-void watch(const UniqueFd& epoll, int fd, std::uint32_t events) {
+void watch(const UniqueFd& epoll, int operation, int fd, std::uint32_t events) {
   epoll_event event{};
   event.events = events;
   event.data.fd = fd;
-  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+  if (::epoll_ctl(epoll.get(), operation, fd, &event) != 0) {
     throw Error("adding a descriptor to the control socket's loop", errno);
   }
 }
@@ -49,7 +49,7 @@ ControlServer::ControlServer(UniqueFd listener, std::vector<uid_t> allowed, Cont
       allowed_(std::move(allowed)),
       handler_(std::move(handler)) {
   if (!epoll_.valid()) throw Error("opening an epoll descriptor for the control socket", errno);
-  watch(epoll_, listener_.get(), EPOLLIN | EPOLLET);
+  watch(epoll_, EPOLL_CTL_ADD, listener_.get(), EPOLLIN | EPOLLET);
 }
 
 void ControlServer::run() noexcept {
@@ -58,7 +58,7 @@ void ControlServer::run() noexcept {
   for (const epoll_event& event : std::span(events).first(static_cast<std::size_t>(std::max(0, ready)))) {
     try {
       if (event.data.fd == listener_.get()) {
-        accept_all();
+        accept_some();
       } else {
         serve(event.data.fd);
       }
@@ -69,8 +69,9 @@ void ControlServer::run() noexcept {
   }
 }
 
-void ControlServer::accept_all() {
-  while (true) {
+void ControlServer::accept_some() {
+  // Whoever connects without end has no more of the guests' time than this at once.
+  for (int left = 32; left > 0; --left) {
     UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (socket.valid()) {
       welcome(std::move(socket));
@@ -78,6 +79,7 @@ void ControlServer::accept_all() {
       return;  // nobody waits; or no descriptor is left, and who waits is accepted with the next one
     }
   }
+  watch(epoll_, EPOLL_CTL_MOD, listener_.get(), EPOLLIN | EPOLLET);  // who waits is an event again
 }
 
 void ControlServer::welcome(UniqueFd socket) {
@@ -93,7 +95,7 @@ void ControlServer::welcome(UniqueFd socket) {
     cut_off(
         std::ranges::min_element(clients_, {}, [](const auto& client) { return client.second.last_heard; }));
   }
-  watch(epoll_, socket.get(), EPOLLIN);
+  watch(epoll_, EPOLL_CTL_ADD, socket.get(), EPOLLIN);
   const int fd = socket.get();
   clients_.insert_or_assign(fd, Client{.socket = std::move(socket), .last_heard = ++heard_});
 }

@@ -41,7 +41,7 @@ class ControlServer {
 
   using Clients = std::map<int, Client>;  ///< by descriptor
 
-  void accept_all();
+  void accept_some();
   void welcome(UniqueFd socket);
   void serve(int fd);
   void cut_off(Clients::iterator client);

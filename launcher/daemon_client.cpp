@@ -40,10 +40,9 @@ ControlAnswer DaemonClient::ask(const ControlRequest& request, std::span<const i
   const std::string action = describe(request);
   // A daemon that refuses a connection has said why and closed: that is read below.
   const int error = send_message(connection_.get(), to_text(request), descriptors);
-  if (error == EMSGSIZE) {
+  if (error == EMSGSIZE)
     throw Error(fmt::format("{}: the leases have over {} bytes", action, max_message_bytes), 0,
                 ErrorKind::bad_request);
-  }
   if (error != 0 && error != EPIPE && error != ECONNRESET) throw Error(action, error);
   const auto message = receive_message(connection_.get());
   if (!message) {
@@ -107,7 +106,8 @@ void serve_by_daemon(DaemonClient& daemon, const bindings::Record& record, const
         daemon.update(record.id, record.leases);
         return;
       } catch (const Error& error) {
-        if (error.kind() != ErrorKind::bad_request) throw;
+        // What it refuses for another reason, it would not add either: the guest keeps what it has.
+        if (error.kind() != ErrorKind::conflict) throw;
         // Other services than before, which need other sockets.
       }
     }

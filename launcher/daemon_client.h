@@ -41,7 +41,7 @@ class DaemonClient {
   bool remove(const std::string& id);
 
   /// New leases for the same device and services: DHCP clients get them at their next renewal, and a Router
-  /// Advertisement that has changed is sent at once. Error(bad_request): device or services differ, which
+  /// Advertisement that has changed is sent at once. Error(conflict): device or services differ, which
   /// needs other sockets: serve_by_daemon().
   void update(const std::string& id, const dhcp::Leases& leases);
 

@@ -252,5 +252,25 @@ TEST_F(Pods, WithAnAdvertisedDefaultRouteKeepIt) {
   EXPECT_EQ(sysctl(pod, "net/ipv6/conf/eth0/accept_ra"), "1");
 }
 
+/// The longest search list that a pod can mount is not what records and messages have to carry.
+TEST_F(Pods, OfManySearchDomainsTellThoseThatAReplyHasRoomFor) {
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += fmt::format("nameserver 10.96.0.{}\n", i + 1);
+  text += "search";
+  for (int i = 0; i < 1500; ++i) text += fmt::format(" d{:04}.svc.cluster.local", i);
+  const TemporaryFolder folder;
+  const SpecPod pod(PodSpec{});
+  const Attachment attachment =
+      attach({.resolv_conf = folder.write("resolv.conf", text + "\n")}, place_of(pod.pod));
+  const auto& dns = attachment.record.leases.v4->dns;
+  EXPECT_EQ(dns.servers.size(), 32U);
+  EXPECT_EQ(dns.search.size(), 85U);  // of 24 bytes each, in 2048
+  EXPECT_THAT(
+      attachment.notes,
+      testing::IsSupersetOf(
+          {std::string("The guest gets the first 32 of 40 DNS servers."),
+           std::string("The guest gets the first 85 of 1500 search domains: no reply has room for more.")}));
+}
+
 }  // namespace
 }  // namespace podnic::test

@@ -110,6 +110,27 @@ TEST_F(DaemonTest, AnUpdateThatNeedsOtherSocketsIsRefusedAndChangesNothing) {
   EXPECT_EQ(script.wait_for("bound").environment["ip"], "10.0.2.2");
 }
 
+/// Whatever else it refuses it would not add either: a guest keeps its service.
+TEST_F(DaemonTest, WhatItRefusesToTakeLeavesTheGuestServed) {
+  const DaemonProcess daemon(folder);
+  launcher::DaemonClient client = daemon.client();
+  client.add("pod-1", link.leases, link.open_sockets());
+  bindings::Record record;
+  record.id = "pod-1";
+  record.netns = link.pod.netns().identity();
+  record.leases = link.leases;
+  record.leases.v4->mtu = 145000;
+  const Place place{.netns = link.pod.path(), .state_dir = folder / "state"};
+  EXPECT_THAT(error_of([&] { launcher::serve_by_daemon(client, record, place); }).what(),
+              HasSubstr("'leases.v4.mtu'"));
+  record.leases = link.leases;
+  record.leases.v4->dns.search.assign(1500, std::string(60, 'a'));
+  EXPECT_THAT(error_of([&] { launcher::serve_by_daemon(client, record, place); }).what(),
+              HasSubstr("the leases have over 131072 bytes"));
+  const Process udhcpc = start_udhcpc(link.guest, script);
+  EXPECT_EQ(script.wait_for("bound").environment["ip"], "10.0.2.2");
+}
+
 TEST_F(DaemonTest, APageEndsWhereTheNextOneBegins) {
   const DaemonProcess daemon(folder);
   launcher::DaemonClient client = daemon.client();

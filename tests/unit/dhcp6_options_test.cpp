@@ -113,6 +113,10 @@ TEST(Dhcp6OptionsTest, TheNameIsForWhoSentAndRequestedOne) {
   EXPECT_EQ(fqdn_for(lease, {}), Bytes{}) << "no flags: malformed";
   lease.domain.clear();
   EXPECT_EQ(fqdn_for(lease, {0}), join({4}, from_hex("03 766d31"))) << "a partial name";
+  lease.hostname = "vm1.b";
+  EXPECT_EQ(fqdn_for(lease, {0}), join({4}, from_hex("03 766d31 01 62 00"))) << "complete by itself";
+  lease.domain = "a.org";
+  EXPECT_EQ(fqdn_for(lease, {0}), join({4}, from_hex("03 766d31 01 62 00")));
   lease.hostname = "a..b";
   EXPECT_EQ(fqdn_for(lease, {0}), Bytes{});
   lease.hostname.clear();

@@ -331,12 +331,15 @@ TEST(Request, WhatCannotBeIsRefusedBeforeAnythingIsLookedAt) {
   refused([](Request& r) { r.guest_cidr4 = *IpPrefix::parse("fd00::/120"); });
   refused([](Request& r) { r.guest_cidr4 = *IpPrefix::parse("127.0.0.0/24"); });
   refused([](Request& r) { r.guest_cidr6 = *IpPrefix::parse("fe80::/64"); });
-  for (const char* name : {"a b", "a;reboot", "$(x)", "a..b", ".a", "a.", "-a", "a.-b", "\xc3\xa9"})
+  for (const char* name :
+       {"a b", "a;reboot", "$(x)", "a..b", ".a", "a.", "-a", "a.-b", "a-.b", "a-", "\xc3\xa9"})
     refused([name](Request& r) { r.hostname = name; });
+  refused([](Request& r) { r.hostname = std::string(64, 'a') + ".example"; });
   refused([](Request& r) { r.group_fwd_mask = 1; });  // STP
   refused([](Request& r) { r.service.router6 = *IpAddress::parse("2001:db8::1"); });
   refused([](Request& r) { r.service.router6 = *IpAddress::parse("169.254.1.1"); });
-  for (const char* prefix : {"64:ff9b::/95", "64:ff9b::/128", "10.0.0.0/32"})
+  for (const char* prefix :
+       {"64:ff9b::/95", "64:ff9b::/128", "10.0.0.0/32", "fe80::/96", "ff00::/96", "::/96"})
     refused([prefix](Request& r) { r.service.pref64 = IpPrefix::parse(prefix).value(); });
   refused(
       [](Request& r) { r.service = {.router = false, .pref64 = IpPrefix::parse("64:ff9b::/96").value()}; });

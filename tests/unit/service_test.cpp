@@ -54,6 +54,7 @@ TEST(DhcpOption, WhatIsNoneIsSaidInASentence) {
       {"224=u16:-1", "DHCP option 224: '-1' is no whole number from 0 to 65535"},
       {"224=u32:1.5", "DHCP option 224: '1.5' is no whole number from 0 to 4294967295"},
       {"224=bool:yes", "DHCP option 224: 'yes' is neither true nor false"},
+      {"256=text:a", "there is no DHCP option 256: their numbers are one byte"},
       {"0=u8:1", "DHCP option 0 cannot be set by its number: it belongs to the protocol"},
       {"3=ip:10.0.0.1", "DHCP option 3 cannot be set by its number: it follows from the guest's network"},
       {"6=ip:10.0.0.1",
@@ -97,6 +98,13 @@ TEST(Service, WhatCannotBeIsSaidInASentence) {
             "boot server 'fd00::1' is not IPv4");
   EXPECT_EQ(sentence([](ServiceRequest& s) { s.boot.server = "a b"; }),
             "boot server 'a b' is neither an IPv4 address nor a host name");
+  EXPECT_EQ(sentence([](ServiceRequest& s) { s.boot.server = "a/b:c"; }),
+            "boot server 'a/b:c' is neither an IPv4 address nor a host name");
+  for (const char* server : {"0.0.0.0", "127.0.0.1", "255.255.255.255", "224.0.0.1"}) {
+    EXPECT_EQ(sentence([&](ServiceRequest& s) { s.boot.server = server; }),
+              std::string("boot server ") + server + " is no address that a guest can reach");
+  }
+  EXPECT_EQ(sentence([](ServiceRequest& s) { s.boot.server = "169.254.75.1"; }), "");
   EXPECT_EQ(sentence([](ServiceRequest& s) { s.boot.file = std::string(255, 'f'); }), "");
   EXPECT_THAT(sentence([](ServiceRequest& s) { s.boot.file = std::string(256, 'f'); }),
               testing::EndsWith("is not possible: up to 255 printable ASCII characters are"));
