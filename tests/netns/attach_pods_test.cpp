@@ -258,10 +258,9 @@ TEST_F(Pods, OfManySearchDomainsTellThoseThatAReplyHasRoomFor) {
   for (int i = 0; i < 40; ++i) text += fmt::format("nameserver 10.96.0.{}\n", i + 1);
   text += "search";
   for (int i = 0; i < 1500; ++i) text += fmt::format(" d{:04}.svc.cluster.local", i);
-  const TemporaryFolder folder;
   const SpecPod pod(PodSpec{});
   const Attachment attachment =
-      attach({.resolv_conf = folder.write("resolv.conf", text + "\n")}, place_of(pod.pod));
+      attach({.resolv_conf = folder.write("resolv.conf", text + "\n")}, place_of(pod));
   const auto& dns = attachment.record.leases.v4->dns;
   EXPECT_EQ(dns.servers.size(), 32U);
   EXPECT_EQ(dns.search.size(), 85U);  // of 24 bytes each, in 2048
