@@ -119,13 +119,14 @@ TEST_F(DaemonTest, WhatItRefusesToTakeLeavesTheGuestServed) {
   record.id = "pod-1";
   record.netns = link.pod.netns().identity();
   record.leases = link.leases;
-  record.leases.v4->mtu = 145000;
+  record.leases.v4->server = ip("fd00::1");
   const Place place{.netns = link.pod.path(), .state_dir = folder / "state"};
   EXPECT_THAT(error_of([&] { launcher::serve_by_daemon(client, record, place); }).what(),
-              HasSubstr("'leases.v4.mtu'"));
+              HasSubstr("not IPv4"));
   record.leases = link.leases;
-  record.leases.v4->dns.search.assign(1500, std::string(60, 'a'));
-  EXPECT_THAT(error_of([&] { launcher::serve_by_daemon(client, record, place); }).what(),
+  record.leases.v4->dns.search.assign(3000, std::string(60, 'a'));
+  launcher::DaemonClient another = daemon.client();  // the first one was cut off for what it said
+  EXPECT_THAT(error_of([&] { launcher::serve_by_daemon(another, record, place); }).what(),
               HasSubstr("the leases have over 131072 bytes"));
   const Process udhcpc = start_udhcpc(link.guest, script);
   EXPECT_EQ(script.wait_for("bound").environment["ip"], "10.0.2.2");
