@@ -226,7 +226,7 @@ TEST(DhcpServerTest, ASecondServerOnTheSameDeviceIsAnError) {
   EXPECT_STREQ(error.what(),
                "taking the DHCP server port, UDP 67, on device 'gw2': Address already in use (EADDRINUSE)");
   EXPECT_EQ(error.kind(), ErrorKind::conflict);
-  EXPECT_EQ(error.hint_text(), "Another DHCP server answers on this device: one of the two has to go.");
+  EXPECT_THAT(error.hint_text(), testing::StartsWith("Another DHCP server answers on this device"));
   EXPECT_NO_THROW(pod.netns().run([&] { dhcp::open_sockets(others); }));
 }
 
