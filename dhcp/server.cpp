@@ -96,10 +96,14 @@ void Server::update(Id id, Leases leases) {
   reschedule(id, attachment);
 }
 
-void Server::remove(Id id) {
+void Server::remove(Id id, Farewell farewell) {
   const auto found = attachments_.find(id);
   if (found == attachments_.end()) return;
   Attachment& attachment = found->second;
+  if (farewell == Farewell::say && attachment.leases.router) {
+    attachment.router.schedule.last_multicast.reset();  // there is no later
+    router_.stop(*attachment.leases.router, attachment.router, now(), attachment.counters.router);
+  }
   // Closing does not do it where somebody else holds the descriptor, too: epoll(7).
   for (const UniqueFd* socket :
        {&attachment.sockets.dhcp4, &attachment.sockets.dhcp6, &attachment.sockets.router}) {

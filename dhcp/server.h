@@ -76,12 +76,12 @@ class Server {
 
   /// Answers with these leases from now on: clients of DHCP get them when they ask the next time; a router
   /// that says something else advertises it at once, or as soon as RFC 4861 lets it. Device and services must
-  /// be the same, as the sockets are: Error(bad_request).
+  /// be the same, as the sockets are: Error(conflict).
   void update(Id id, Leases leases);
 
-  /// Closes the attachment's descriptors. The guest is not told: its default route lasts until it expires,
-  /// for whoever serves it next.
-  void remove(Id id);
+  /// Closes the attachment's descriptors. Farewell::omit: the guest's default route lasts until it expires,
+  /// for whoever serves it next; Farewell::say: it is told once, at once, that the router goes.
+  void remove(Id id, Farewell farewell = Farewell::omit);
 
   [[nodiscard]] const Leases& leases(Id id) const;
   [[nodiscard]] const Counters& counters(Id id) const;

@@ -132,6 +132,7 @@ std::string to_text(const ControlRequest& request) {
   if (!request.id.empty()) json["id"] = request.id;
   if (!request.after.empty()) json["after"] = request.after;
   if (request.leases) json["leases"] = bindings::to_json(*request.leases);
+  if (request.farewell) json["farewell"] = true;
   return print(json);
 }
 
@@ -160,6 +161,7 @@ ControlRequest request_from(std::string_view text) {
       request.id = is_question ? id.value_or("") : required(reader, "id", id);
     }
     if (is_question) request.after = reader.text("after").value_or("");
+    if (request.verb == Verb::remove) request.farewell = reader.flag("farewell").value_or(false);
     if (has_leases) {
       request.leases = checked(bindings::read_leases(required(reader, "leases", reader.object("leases"))));
     }

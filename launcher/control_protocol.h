@@ -2,7 +2,7 @@
 //
 //   {"op": "add", "id": ID, "leases": {...}}     and the sockets as descriptors  ->  {}
 //   {"op": "update", "id": ID, "leases": {...}}                                  ->  {}
-//   {"op": "remove", "id": ID}                                                   ->  {"removed": true}
+//   {"op": "remove", "id": ID, "farewell": true}                                 ->  {"removed": true}
 //   {"op": "list", "after": ID}      ->  {"served": [{"id": ..., "device": ..., ...}], "more": false}
 //   {"op": "stats", "after": ID}     ->  {"counters": [{"id": ..., "dhcp4": {...}, ...}], "more": false}
 //   whatever is refused              ->  {"error": {"message": ..., "kind": ..., "errno": ..., "hint": ...}}
@@ -45,6 +45,7 @@ struct ControlRequest {
   std::string id;                      ///< add, update, remove; stats of one
   std::optional<dhcp::Leases> leases;  ///< add, update
   std::string after;                   ///< list, stats: only ids behind this one
+  bool farewell = false;               ///< remove: the guest is told that its router goes
 };
 
 /// Attachments in one answer: even with every counter at its largest it stays below max_message_bytes.

@@ -78,7 +78,7 @@ class AddressBook {
         update(request.id, *request.leases);
         break;
       case Verb::remove:
-        answer.removed = remove(request.id);
+        answer.removed = remove(request.id, request.farewell ? dhcp::Farewell::say : dhcp::Farewell::omit);
         break;
       case Verb::list:
       case Verb::stats:
@@ -117,12 +117,12 @@ class AddressBook {
     }
   }
 
-  bool remove(const std::string& id) {
+  bool remove(const std::string& id, dhcp::Farewell farewell) {
     const auto entry = entries_.find(id);
     if (entry == entries_.end()) return false;
     // First, as it can fail: what is kept and not served would be served again after a crash.
     store_.forget(id);
-    server_.remove(entry->second.server_id);
+    server_.remove(entry->second.server_id, farewell);
     entries_.erase(entry);
     return true;
   }

@@ -64,8 +64,13 @@ void DaemonClient::add(const std::string& id, const dhcp::Leases& leases, const 
   ask({.verb = Verb::add, .id = id, .leases = leases, .after = {}}, descriptors);
 }
 
-bool DaemonClient::remove(const std::string& id) {
-  return ask({.verb = Verb::remove, .id = id, .leases = {}, .after = {}}).removed;
+bool DaemonClient::remove(const std::string& id, dhcp::Farewell farewell) {
+  return ask({.verb = Verb::remove,
+              .id = id,
+              .leases = {},
+              .after = {},
+              .farewell = farewell == dhcp::Farewell::say})
+      .removed;
 }
 
 void DaemonClient::update(const std::string& id, const dhcp::Leases& leases) {
@@ -111,7 +116,8 @@ void serve_by_daemon(DaemonClient& daemon, const bindings::Record& record, const
         // Other services than before, which need other sockets.
       }
     }
-    daemon.remove(record.id);
+    // Where no router follows it, the one that goes takes the guest's default route along.
+    daemon.remove(record.id, record.leases.router ? dhcp::Farewell::omit : dhcp::Farewell::say);
     break;
   }
   if (dhcp::is_service(record.leases)) daemon.add(record.id, record.leases, open_service(record, place));

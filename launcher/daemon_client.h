@@ -19,6 +19,7 @@
 
 #include "attachment/attachment.h"
 #include "dhcp/lease.h"
+#include "dhcp/server.h"
 #include "dhcp/sockets.h"
 #include "launcher/control_protocol.h"
 #include "netsetup/types/unique_fd.h"
@@ -37,8 +38,8 @@ class DaemonClient {
   /// of its own, so the caller closes these. Error(conflict): it serves an attachment of this id already.
   void add(const std::string& id, const dhcp::Leases& leases, const dhcp::Sockets& sockets);
 
-  /// False when it served none of this id. The guest is not told: its default route lasts.
-  bool remove(const std::string& id);
+  /// False when it served none of this id. Without `farewell` the guest is not told: its default route lasts.
+  bool remove(const std::string& id, dhcp::Farewell farewell = dhcp::Farewell::omit);
 
   /// New leases for the same device and services: DHCP clients get them at their next renewal, and a Router
   /// Advertisement that has changed is sent at once. Error(conflict): device or services differ, which

@@ -18,7 +18,7 @@ void as_request(std::string_view text) {
   }
   const launcher::ControlRequest back = launcher::request_from(to_text(*request));
   fuzz::check(back.verb == request->verb && back.id == request->id && back.after == request->after &&
-              back.leases == request->leases);
+              back.leases == request->leases && back.farewell == request->farewell);
 }
 
 void as_answer(std::string_view text) {

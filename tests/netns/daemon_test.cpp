@@ -132,6 +132,22 @@ TEST_F(DaemonTest, WhatItRefusesToTakeLeavesTheGuestServed) {
   EXPECT_EQ(script.wait_for("bound").environment["ip"], "10.0.2.2");
 }
 
+TEST_F(DaemonTest, ARouterThatNoOtherFollowsTakesTheDefaultRouteAlong) {
+  const DaemonProcess daemon(folder);
+  launcher::DaemonClient client = daemon.client();
+  client.add("pod-1", link.leases, link.open_sockets());
+  const auto has_route = [&] { return !link.guest.must("ip -6 route show default").empty(); };
+  ASSERT_TRUE(wait_until(has_route));
+  bindings::Record record;
+  record.id = "pod-1";
+  record.netns = link.pod.netns().identity();
+  record.leases = link.leases;
+  record.leases.router.reset();
+  launcher::serve_by_daemon(client, record, {.netns = link.pod.path(), .state_dir = folder / "state"});
+  EXPECT_TRUE(wait_until([&] { return !has_route(); }));
+  EXPECT_EQ(client.list().size(), 1U);
+}
+
 TEST_F(DaemonTest, APageEndsWhereTheNextOneBegins) {
   const DaemonProcess daemon(folder);
   launcher::DaemonClient client = daemon.client();

@@ -27,6 +27,7 @@ TEST(ControlProtocolTest, RequestsComeBackAsTheyWere) {
       {.verb = Verb::add, .id = "pod-1", .leases = leases, .after = {}},
       {.verb = Verb::update, .id = "pod-1", .leases = leases, .after = {}},
       {.verb = Verb::remove, .id = "a", .leases = {}, .after = {}},
+      {.verb = Verb::remove, .id = "a", .leases = {}, .after = {}, .farewell = true},
       {.verb = Verb::list, .id = {}, .leases = {}, .after = {}},
       {.verb = Verb::stats, .id = {}, .leases = {}, .after = "pod-7"},
       {.verb = Verb::stats, .id = "pod-1", .leases = {}, .after = {}},
@@ -37,6 +38,7 @@ TEST(ControlProtocolTest, RequestsComeBackAsTheyWere) {
     EXPECT_EQ(back.id, request.id);
     EXPECT_EQ(back.after, request.after);
     EXPECT_EQ(back.leases, request.leases);
+    EXPECT_EQ(back.farewell, request.farewell);
   }
   EXPECT_EQ(leases_from(leases_text(leases)), leases);
 }
