@@ -29,6 +29,16 @@ bool advertises(const Packet& packet, const IpAddress& server) {
 }
 
 struct DaemonTest : testing::Test {
+  /// What attach() would have written down.
+  [[nodiscard]] bindings::Record record() const {
+    bindings::Record record;
+    record.id = "pod-1";
+    record.netns = link.pod.netns().identity();
+    record.leases = link.leases;
+    return record;
+  }
+  [[nodiscard]] Place place() const { return {.netns = link.pod.path(), .state_dir = folder / "state"}; }
+
   TemporaryFolder folder;
   GuestLink link;
   ClientScript script{folder};
@@ -115,18 +125,14 @@ TEST_F(DaemonTest, WhatItRefusesToTakeLeavesTheGuestServed) {
   const DaemonProcess daemon(folder);
   launcher::DaemonClient client = daemon.client();
   client.add("pod-1", link.leases, link.open_sockets());
-  bindings::Record record;
-  record.id = "pod-1";
-  record.netns = link.pod.netns().identity();
-  record.leases = link.leases;
-  record.leases.v4->server = ip("fd00::1");
-  const Place place{.netns = link.pod.path(), .state_dir = folder / "state"};
-  EXPECT_THAT(error_of([&] { launcher::serve_by_daemon(client, record, place); }).what(),
+  bindings::Record changed = record();
+  changed.leases.v4->server = ip("fd00::1");
+  EXPECT_THAT(error_of([&] { launcher::serve_by_daemon(client, changed, place()); }).what(),
               HasSubstr("not IPv4"));
-  record.leases = link.leases;
-  record.leases.v4->dns.search.assign(3000, std::string(60, 'a'));
+  changed.leases = link.leases;
+  changed.leases.v4->dns.search.assign(3000, std::string(60, 'a'));
   launcher::DaemonClient another = daemon.client();  // the first one was cut off for what it said
-  EXPECT_THAT(error_of([&] { launcher::serve_by_daemon(another, record, place); }).what(),
+  EXPECT_THAT(error_of([&] { launcher::serve_by_daemon(another, changed, place()); }).what(),
               HasSubstr("the leases have over 131072 bytes"));
   const Process udhcpc = start_udhcpc(link.guest, script);
   EXPECT_EQ(script.wait_for("bound").environment["ip"], "10.0.2.2");
@@ -138,12 +144,9 @@ TEST_F(DaemonTest, ARouterThatNoOtherFollowsTakesTheDefaultRouteAlong) {
   client.add("pod-1", link.leases, link.open_sockets());
   const auto has_route = [&] { return !link.guest.must("ip -6 route show default").empty(); };
   ASSERT_TRUE(wait_until(has_route));
-  bindings::Record record;
-  record.id = "pod-1";
-  record.netns = link.pod.netns().identity();
-  record.leases = link.leases;
-  record.leases.router.reset();
-  launcher::serve_by_daemon(client, record, {.netns = link.pod.path(), .state_dir = folder / "state"});
+  bindings::Record changed = record();
+  changed.leases.router.reset();
+  launcher::serve_by_daemon(client, changed, place());
   EXPECT_TRUE(wait_until([&] { return !has_route(); }));
   EXPECT_EQ(client.list().size(), 1U);
 }
