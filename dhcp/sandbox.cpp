@@ -76,8 +76,9 @@ void keep_memory() {
 #endif
 }
 
-/// The program's code and constants are dropped from the process: what the loop needs comes back from the
-/// page cache, and what only the start needed (flags, JSON, netlink, this filter) is most of them.
+/// The program's code and constants are dropped from the process, and what of the heap is free: what the loop
+/// needs comes back from the page cache, and what only the start needed (flags, JSON, netlink, this filter)
+/// is most of them.
 void forget_start_up() {
   const auto drop = [](dl_phdr_info* program, std::size_t, void*) {
     const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
@@ -91,6 +92,9 @@ void forget_start_up() {
     return 1;  // the first is the program itself
   };
   ::dl_iterate_phdr(drop, nullptr);
+#ifndef PODNIC_SANITIZE  // a sanitizer's allocator is another one
+  ::malloc_trim(0);
+#endif
 }
 
 using Filter = std::unique_ptr<void, decltype([](void* filter) { seccomp_release(filter); })>;
