@@ -45,7 +45,7 @@ struct RouterLink {
   /// What the guest is to forget (withdrawn_by()), until the three advertisements after announce() have said
   /// so.
   std::optional<Withdrawn> withdrawn;
-  /// Routers in whose place another one is spoken for now: until then each advertisement to all comes behind
+  /// Routers in whose place another one is advertised: until then each advertisement to all comes behind
   /// their farewell.
   std::vector<RouterAdvert> replaced;
 };

@@ -99,6 +99,16 @@ class Guarded : public testing::TestWithParam<const char*> {
   }
   [[nodiscard]] Place place() const { return {.netns = net.pod.path(), .state_dir = state / "records"}; }
 
+  /// And each is counted by its reason.
+  void expect_lies_refused() {
+    std::map<std::string, std::uint64_t> expected = refused();
+    for (const GuestFrame& lie : lies_of(says)) {
+      say(lie.frame);
+      expected[lie.reason] += 1;
+      ASSERT_TRUE(wait_until([&] { return refused() == expected; }))
+          << lie.what << ": " << testing::PrintToString(refused());
+    }
+  }
   [[nodiscard]] std::map<std::string, std::uint64_t> refused() const {
     std::map<std::string, std::uint64_t> all;
     const Status status = show(place(), false).at(0);
@@ -129,14 +139,7 @@ TEST_P(Guarded, LiesAreCountedByTheirReasonAndReachNobody) {
   // Of what a guest's kernel says by itself nothing is refused.
   EXPECT_EQ(refused(), (std::map<std::string, std::uint64_t>{}));
   FrameCapture network(net.peer, "veth0");
-  std::map<std::string, std::uint64_t> expected;
-  for (const GuestFrame& lie : lies_of(says)) {
-    say(lie.frame);
-    expected[lie.reason] += 1;
-    EXPECT_TRUE(wait_until([&] { return refused() == expected; }))
-        << lie.what << ": " << testing::PrintToString(refused());
-    if (testing::Test::HasFailure()) return;
-  }
+  expect_lies_refused();
   expect_network();  // behind it nothing is under way any more
   for (const GuestFrame& lie : lies_of(says)) EXPECT_FALSE(network.has_seen(lie.frame)) << lie.what;
   const std::string neighbours = net.pod.must("ip neigh show") + net.peer.must("ip neigh show");
@@ -320,13 +323,7 @@ TEST_P(GuardedMode, LiesGoNowhereAndWhatIsTheGuestsOwnPasses) {
     EXPECT_TRUE(wait_until([&] { return network.has_seen(word.frame); })) << word.what;
   }
   EXPECT_EQ(refused(), (std::map<std::string, std::uint64_t>{}));
-  std::map<std::string, std::uint64_t> expected;
-  for (const GuestFrame& lie : lies_of(says)) {
-    say(lie.frame);
-    expected[lie.reason] += 1;
-    EXPECT_TRUE(wait_until([&] { return refused() == expected; }))
-        << lie.what << ": " << testing::PrintToString(refused());
-  }
+  expect_lies_refused();
   expect_network();  // behind it nothing is under way any more
   for (const GuestFrame& lie : lies_of(says)) EXPECT_FALSE(network.has_seen(lie.frame)) << lie.what;
   EXPECT_EQ(check({}, place()), std::vector<model::Drift>{});
