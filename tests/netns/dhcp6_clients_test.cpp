@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <set>
 #include <sstream>
@@ -267,6 +268,77 @@ TEST_F(Dhclient6Test, IsRefusedAfterARebootWithAnAddressOfAnotherLink) {
   EXPECT_EQ(script_.wait_for("BOUND6", 2).environment["new_ip6_address"], "fd10:0:2::2") << process.output();
   EXPECT_TRUE(has_addresses({"fd10:0:2::2/128"})) << guest_.must("ip -6 addr") << process.output();
   EXPECT_EQ(count(server.stop().at(0).v6.received, Dhcp6Type::confirm), 1U);
+}
+
+// ---- busybox's udhcpc6 ----
+
+class Udhcpc6Test : public Dhcp6ClientTest {
+ protected:
+  [[nodiscard]] Process start(const std::vector<std::string>& options = {}) const {
+    std::vector<std::string> command{PODNIC_UDHCPC6, "-i", "eth0", "-f", "-t", "5", "-T", "1"};
+    command.insert(command.end(), {"-O", "dns", "-O", "search", "-s", script_.path()});
+    command.insert(command.end(), options.begin(), options.end());
+    return {guest_, command};
+  }
+  /// The address at the first event of this reason; udhcpc6 leaves no zero out.
+  [[nodiscard]] std::string address_when(const std::string& reason) const {
+    return ip(script_.wait_for(reason).environment["ipv6"]).to_string();
+  }
+};
+
+TEST_F(Udhcpc6Test, GetsTheWholeLease) {
+  add_link(leases6_for("fd10:0:2::2"));
+  ServerProcess server(pod_, {leases6_for("fd10:0:2::2")});
+  const Process process = start();
+  const ClientEvent bound = script_.wait_for("bound");
+  const std::map<std::string, std::string> expected{{"ipv6", "fd10:0000:0002:0000:0000:0000:0000:0002"},
+                                                    {"dns", "fd00:0000:0000:0000:0000:0000:0000:0010"},
+                                                    {"search", "svc.cluster.local cluster.local"}};
+  for (const auto& variable : expected)
+    EXPECT_THAT(bound.environment, Contains(variable)) << process.output();
+  // What its script gets as "lease" are these seconds in network order.
+  EXPECT_THAT(process.output(), HasSubstr("lease time 3600"));
+  EXPECT_TRUE(has_addresses({"fd10:0:2::2/128"}));
+  EXPECT_TRUE(has_default_route());
+  guest_.must("ping -6 -c 1 -W 5 -I fd10:0:2::2 fd10:0:2::1");
+  const dhcp::Dhcp6Counters counters = server.stop().at(0).v6;
+  EXPECT_EQ(count(counters.sent, Dhcp6Type::advertise), 1U);
+  EXPECT_EQ(count(counters.sent, Dhcp6Type::reply), 1U);
+  EXPECT_THAT(counters.silent, testing::Each(0)) << process.output();
+}
+
+// It renews by a REQUEST, first by unicast and from its own address, which no server offered, then to all. A
+// refusal (UseMulticast) would make it give up its address: silence serves it better.
+TEST_F(Udhcpc6Test, RenewsItsLease) {
+  add_link(leases6_for("fd10:0:2::2"));
+  ServerProcess server(pod_, {leases6_for("fd10:0:2::2")});
+  const Process process = start();
+  script_.wait_for("bound");
+  process.signal(SIGUSR1);
+  EXPECT_EQ(address_when("renew"), "fd10:0:2::2") << process.output();
+  const dhcp::Dhcp6Counters counters = server.stop().at(0).v6;
+  EXPECT_EQ(count(counters.received, Dhcp6Type::request), 3U);
+  EXPECT_EQ(count(counters.sent, Dhcp6Type::reply), 2U);
+  EXPECT_EQ(counters.silent.at(static_cast<std::size_t>(dhcp::Dhcp6Silence::not_link_local)), 1U);
+}
+
+TEST_F(Udhcpc6Test, LearnsOfANewAddressWhenItRenews) {
+  add_link(leases6_for("fd10:0:2::2"));
+  auto server = std::make_unique<ServerProcess>(pod_, std::vector{leases6_for("fd10:0:2::2")});
+  const Process process = start();
+  script_.wait_for("bound");
+  server->stop();
+  server = std::make_unique<ServerProcess>(pod_, std::vector{leases6_for("fd10:0:2::3")});
+  process.signal(SIGUSR1);
+  EXPECT_EQ(address_when("renew"), "fd10:0:2::3") << process.output();
+  EXPECT_TRUE(has_addresses({"fd10:0:2::3/128"})) << guest_.must("ip -6 addr") << process.output();
+}
+
+TEST_F(Udhcpc6Test, GetsTheRightAddressWhereItAsksForAnother) {
+  add_link(leases6_for("fd10:0:2::2"));
+  const ServerProcess server(pod_, {leases6_for("fd10:0:2::2")});
+  const Process process = start({"-r", "fd10:0:2::9"});
+  EXPECT_EQ(address_when("bound"), "fd10:0:2::2") << process.output();
 }
 
 // ---- dhcpcd, which takes Router Advertisements itself ----

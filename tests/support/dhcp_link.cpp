@@ -142,13 +142,13 @@ void add_link(const TestNetns& pod, const TestNetns& guest, const dhcp::Leases& 
 }
 
 ClientScript::ClientScript(const TemporaryFolder& folder) : log_(folder / "events") {
-  // dhclient and dhcpcd name the event in $reason, udhcpc in its first argument; the variables differ
-  // likewise.
+  // dhclient and dhcpcd name the event in $reason, udhcpc and udhcpc6 in their first argument; the variables
+  // differ likewise.
   path_ = folder.write("script",
                        fmt::format(R"(#!/bin/sh
 : "${{reason:=$1}}"
 address="${{new_ip_address:-$ip}}"
-case "$reason" in
+case "$reason${{ipv6:+6}}" in
   BOUND|RENEW|REBIND|REBOOT|bound|renew)
     ip -4 addr flush dev "$interface"
     ip addr add "$address/${{new_subnet_mask:-$subnet}}" dev "$interface" ;;
@@ -161,6 +161,9 @@ case "$reason" in
   DEPREF6|EXPIRE6|RELEASE6|STOP6)
     [ -z "$cur_ip6_address$old_ip6_address" ] ||
       ip -6 addr del "${{old_ip6_address:-$cur_ip6_address}}/128" dev "$interface" ;;
+  bound6|renew6)
+    ip -6 addr flush dev "$interface" scope global
+    ip -6 addr add "$ipv6/128" dev "$interface" nodad ;;
 esac
 {{ echo "== $reason"; env; echo "=="; }} >> {}
 )",
