@@ -166,6 +166,8 @@ Draft make_draft(Purpose purpose, Request request, Site& site, const RecordStore
   Design design = site.design(request, id, dns.dns, draft.former,
                               purpose == Purpose::update ? Site::Router::ask_again : Site::Router::as_known);
   std::ranges::move(design.notes, std::back_inserter(draft.notes));
+  std::ranges::move(bindings::without_effect(request.service, design.leases),
+                    std::back_inserter(draft.notes));
   draft.wanted = design.desired;
   draft.forwarding = std::move(design.forwarding);
   draft.presence = std::move(design.presence);

@@ -6,7 +6,9 @@
 #include <array>
 #include <bitset>
 #include <charconv>
+#include <initializer_list>
 #include <limits>
+#include <utility>
 
 #include "bindings/hex.h"
 #include "bindings/host_name.h"
@@ -263,6 +265,34 @@ dhcp::Lease4 ipv6_only_lease(const ServiceRequest& service, const MacAddress& gu
   lease.seconds = service.lease_seconds;
   lease.ipv6_only = true;
   return lease;
+}
+
+std::vector<std::string> without_effect(const ServiceRequest& service, const dhcp::Leases& leases) {
+  std::vector<std::string> notes;
+  const auto note = [&](bool carried, std::string_view carrier,
+                        std::initializer_list<std::pair<bool, std::string_view>> settings) {
+    std::vector<std::string_view> idle;
+    for (const auto& [asked, name] : settings) {
+      if (asked && !carried) idle.push_back(name);
+    }
+    if (!idle.empty())
+      notes.push_back(fmt::format("Without effect, for the guest gets no {} from podnic: {}.", carrier,
+                                  fmt::join(idle, ", ")));
+  };
+  const bool dhcp4 = leases.v4 && !leases.v4->ipv6_only;
+  note(dhcp4 || leases.v6, "lease",
+       {{service.lease_seconds.has_value(), "the lease time"}, {!service.ntp.empty(), "the NTP servers"}});
+  note(dhcp4, "DHCPv4 lease",
+       {{!service.dhcp_options.empty(), "the DHCP options"},
+        {!service.boot.server.empty() || !service.boot.file.empty(), "the boot file and its server"}});
+  note(leases.v6.has_value(), "DHCPv6 lease", {{!service.boot.url6.empty(), "the boot URL of DHCPv6"}});
+  note(leases.router.has_value(), "Router Advertisements",
+       {{service.slaac, "SLAAC"},
+        {service.router6.has_value(), "the router's address"},
+        {service.pref64.has_value(), "the NAT64 prefix"}});
+  if (service.ipv6_only && dhcp4)
+    notes.emplace_back("Without effect, for the pod has IPv4: the option IPv6-only preferred.");
+  return notes;
 }
 
 }  // namespace podnic::bindings

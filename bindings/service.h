@@ -67,4 +67,7 @@ void add_service(const ServiceRequest& service, dhcp::Lease6& lease);
 /// What a guest in a pod without IPv4 is answered.
 dhcp::Lease4 ipv6_only_lease(const ServiceRequest& service, const MacAddress& guest);
 
+/// What was asked for and reaches no guest by these leases: a sentence for each protocol that would carry it.
+std::vector<std::string> without_effect(const ServiceRequest& service, const dhcp::Leases& leases);
+
 }  // namespace podnic::bindings

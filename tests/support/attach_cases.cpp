@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 
@@ -20,6 +21,7 @@ void for_each_request(std::uint64_t usual_seed, int pods, int requests, const st
   // Sanitizers are after the ways through the code, and those a quarter finds as well.
   requests = std::max(1, requests / 4);
 #endif
+  if (const char* asked = std::getenv("PODNIC_TEST_REQUESTS")) requests = std::stoi(asked);
   const std::uint64_t seed = seed_or(usual_seed);
   Random random(seed);
   const TemporaryFolder folder;

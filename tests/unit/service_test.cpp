@@ -149,5 +149,41 @@ TEST(Service, ItGoesIntoTheLeases) {
   EXPECT_EQ(server_of("", ""), "0.0.0.0 ") << "no network boot";
 }
 
+TEST(Service, WhatReachesNoGuestIsNoted) {
+  using testing::ElementsAre;
+  using testing::IsEmpty;
+  ServiceRequest service;
+  service.lease_seconds = 600;
+  service.ntp = {IpAddress::v4(192, 0, 2, 7)};
+  service.dhcp_options = {{224, {1}}};
+  service.boot = {.server = "192.0.2.9", .file = "vm.efi", .url6 = "http://[fd00::9]/vm.efi"};
+  service.slaac = true;
+  service.pref64 = IpPrefix::parse("64:ff9b::/96").value();
+  const dhcp::Leases all{"tap0", dhcp::Lease4{}, dhcp::Lease6{}, dhcp::RouterAdvert{}};
+  EXPECT_THAT(without_effect(service, all), IsEmpty());
+  EXPECT_THAT(without_effect({}, {}), IsEmpty());
+
+  dhcp::Leases none;
+  EXPECT_THAT(
+      without_effect(service, none),
+      ElementsAre("Without effect, for the guest gets no lease from podnic: the lease time, the NTP servers.",
+                  "Without effect, for the guest gets no DHCPv4 lease from podnic: the DHCP options, the "
+                  "boot file and its server.",
+                  "Without effect, for the guest gets no DHCPv6 lease from podnic: the boot URL of DHCPv6.",
+                  "Without effect, for the guest gets no Router Advertisements from podnic: SLAAC, the NAT64 "
+                  "prefix."));
+  none.v6 = dhcp::Lease6{};
+  none.v4 = ipv6_only_lease(service, {});  // says that there is no IPv4, and no more
+  none.router = dhcp::RouterAdvert{};
+  EXPECT_THAT(
+      without_effect(service, none),
+      ElementsAre("Without effect, for the guest gets no DHCPv4 lease from podnic: the DHCP options, the "
+                  "boot file and its server."));
+  ServiceRequest only6;
+  only6.ipv6_only = true;
+  EXPECT_THAT(without_effect(only6, all),
+              ElementsAre("Without effect, for the pod has IPv4: the option IPv6-only preferred."));
+}
+
 }  // namespace
 }  // namespace podnic::bindings
