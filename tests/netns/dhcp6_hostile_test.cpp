@@ -69,16 +69,15 @@ Dhcp6Message changed(Dhcp6Type type, void (*change)(Dhcp6Message&)) {
   return message;
 }
 
-struct Hostile {
+struct Hostile6 {
   const char* what;
   Bytes packet;
   std::optional<Dhcp6Silence> dropped = Dhcp6Silence::malformed;  ///< nullopt: it is answered
 };
 
-constexpr std::nullopt_t answered = std::nullopt;
-
-std::vector<Hostile> all_hostile() {
+std::vector<Hostile6> all_hostile() {
   using enum Dhcp6Silence;
+  constexpr std::nullopt_t answered = std::nullopt;
   return {
       // lengths
       {"a client identifier over the end", solicit_with("0001 ffff 0003")},
@@ -163,7 +162,7 @@ TEST(Dhcp6HostileTest, EveryKnownTrick) {
   std::uint64_t replies = 0;
   std::uint32_t id = 0;
   std::optional<Dhcp6Message> reference;
-  const std::vector<Hostile> all = all_hostile();
+  const std::vector<Hostile6> all = all_hostile();
   for (const auto& [what, packet, dropped] : all) {
     socket.send(packet);
     if (dropped) {

@@ -20,7 +20,7 @@ using test::Process;
 using test::TestNetns;
 using testing::HasSubstr;
 
-dhcp::Leases example_leases() {
+dhcp::Leases leases_of_both_families() {
   dhcp::Leases leases{"gw0", {}, test::example_lease6(), test::example_router()};
   leases.v6->dns = leases.router->dns;
   leases.router->routes.push_back({prefix("fd99::/48"), ip("fd10:0:2::1")});
@@ -76,7 +76,7 @@ class NetworkdTest : public testing::Test {
         << text << " is not in: " << said << client.output();
   }
 
-  const dhcp::Leases leases_ = example_leases();
+  const dhcp::Leases leases_ = leases_of_both_families();
   TestNetns pod_;
   TestNetns guest_;
   test::TemporaryFolder folder_;

@@ -26,7 +26,7 @@ namespace {
 constexpr std::uint32_t proxy_mark = 1337;
 
 /// istio-iptables; the proxy's own connections are known by their mark.
-std::string istio_rules(Family family) {
+std::string istio_rules_of_pod(Family family) {
   const bool v4 = family == Family::v4;
   return fmt::format(R"(
 table {0} istio {{
@@ -109,7 +109,8 @@ TEST(PasstMesh, WhatTheGuestSendsGoesByTheProxyWhichHasItsPorts) {
   const TemporaryFolder folder;
   const Pod net;
   const Place place{.netns = net.pod.path(), .state_dir = folder / "state"};
-  for (const Family family : both_families) net.pod.must("nft -f - <<'END'" + istio_rules(family) + "\nEND");
+  for (const Family family : both_families)
+    net.pod.must("nft -f - <<'END'" + istio_rules_of_pod(family) + "\nEND");
   net.pod.must("ip addr add ::6/128 dev lo nodad");
   bindings::Request request{.binding = "passt", .mesh = "istio", .resolv_conf = "/nonexistent"};
   request.helper = {.uid = 0, .gid = 0, .socket = {}};

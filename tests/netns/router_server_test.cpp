@@ -28,7 +28,7 @@ using testing::Field;
 const IpAddress guest_address = IpAddress::link_local_of(guest_mac);
 const IpAddress all_nodes = ip("ff02::1");
 
-dhcp::Leases example_leases() {
+dhcp::Leases router_alone() {
   return {"gw0", {}, {}, test::example_router()};
 }
 
@@ -67,7 +67,7 @@ class RouterServerTest : public testing::Test {
     })) << "no answer";
   }
 
-  dhcp::Leases leases_ = example_leases();
+  dhcp::Leases leases_ = router_alone();
   TestNetns pod_;
   TestNetns guest_;
 };

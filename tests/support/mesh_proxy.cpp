@@ -9,7 +9,8 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
-#include <system_error>
+
+#include "tests/support/system_call.h"
 
 namespace podnic::test {
 namespace {
@@ -17,15 +18,11 @@ namespace {
 // linux/netfilter_ipv4.h and linux/netfilter_ipv6/ip6_tables.h, which do not go with netinet/in.h.
 constexpr int original_destination = 80;
 
-void check(int result, const char* what) {
-  if (result < 0) throw std::system_error(errno, std::generic_category(), what);
-}
-
 int domain_of(Family family) {
   return family == Family::v4 ? AF_INET : AF_INET6;
 }
 
-sockaddr_storage endpoint(const IpAddress& address, std::uint16_t port) {
+sockaddr_storage socket_address(const IpAddress& address, std::uint16_t port) {
   sockaddr_storage storage{};
   if (address.is_v4()) {
     auto* in = reinterpret_cast<sockaddr_in*>(&storage);
@@ -97,7 +94,7 @@ MeshProxy::MeshProxy(const TestNetns& netns, std::vector<MeshListener> listeners
         const char* const loopback = family == Family::v4 ? "127.0.0.1" : "::1";
         const char* const any = family == Family::v4 ? "0.0.0.0" : "::";
         const sockaddr_storage here =
-            endpoint(*IpAddress::parse(listener.on_loopback ? loopback : any), listener.port);
+            socket_address(*IpAddress::parse(listener.on_loopback ? loopback : any), listener.port);
         check(::bind(service.socket.get(), reinterpret_cast<const sockaddr*>(&here), sizeof here), "bind");
         check(::listen(service.socket.get(), 16), "listen");
         services_.push_back(std::move(service));
@@ -149,7 +146,7 @@ void MeshProxy::carry(const Service& service) const {
       if (one && one->family() == service.family) source = *one;
     }
     if (source) {
-      const sockaddr_storage from = endpoint(*source, 0);
+      const sockaddr_storage from = socket_address(*source, 0);
       check(::bind(upstream.get(), reinterpret_cast<const sockaddr*>(&from), sizeof from), "source");
     }
     answer += " > " + read_from(upstream, *there);

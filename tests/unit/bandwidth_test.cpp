@@ -124,26 +124,26 @@ TEST(Shaper, AsTcWritesIt) {
 
 // --- the order in which a guest's way changes --------------------------------------------------------------
 
-const model::Ownership ownership{.tag = "podnic:x", .unfinished = {}};
+const model::Ownership owner{.tag = "podnic:x", .unfinished = {}};
 
 /// A guest of binding tc, with a limit and without.
 NetState wired(bool limited) {
   NetState state;
   state.links["eth0"] = model::Link{.kind = "veth", .mtu = 1500, .up = true};
   state.links["tap-eth0"] =
-      model::Link{.kind = "tun", .mtu = 1500, .up = true, .alias = ownership.tag, .tap = model::TapOptions{}};
-  bindings::Input input{.request = {.binding = "tc"}, .tag = ownership.tag};
+      model::Link{.kind = "tun", .mtu = 1500, .up = true, .alias = owner.tag, .tap = model::TapOptions{}};
+  bindings::Input input{.request = {.binding = "tc"}, .tag = owner.tag};
   if (limited) input.request.bandwidth.egress.rate = 20'000'000;
   const std::string to = bindings::add_limits_before("eth0", input, "tap-eth0", false, state);
   const std::uint16_t preference = limited ? bindings::limited_preference : std::uint16_t{60000};
   state.ingress["tap-eth0"] = model::tc::Ingress{
-      .qdisc = "clsact", .filters = {{preference, model::tc::everything_to(to, ownership.tag)}}};
+      .qdisc = "clsact", .filters = {{preference, model::tc::everything_to(to, owner.tag)}}};
   return state;
 }
 
 /// At every moment there is a way for the guest's frames, and it leads to a link that is up.
 void expect_no_gap(const NetState& from, const NetState& to) {
-  const model::Plan plan = model::diff(from, to, ownership);
+  const model::Plan plan = model::diff(from, to, owner);
   EXPECT_GT(plan.size(), 1U);
   NetState state = from;
   for (const model::Step& step : plan) {
@@ -157,8 +157,8 @@ void expect_no_gap(const NetState& from, const NetState& to) {
     EXPECT_TRUE(model::find_link(state, next->peer)->up) << model::describe(step);
     EXPECT_EQ(model::find_ingress(state, next->peer)->filters.begin()->second.redirect, "eth0");
   }
-  EXPECT_EQ(model::diff(state, to, ownership), model::Plan{});
-  EXPECT_THAT(model::drifts(state, to, ownership), testing::IsEmpty());
+  EXPECT_EQ(model::diff(state, to, owner), model::Plan{});
+  EXPECT_THAT(model::drifts(state, to, owner), testing::IsEmpty());
 }
 
 TEST(LimitOfTheWay, ComesAndGoesWithoutAGap) {
@@ -172,7 +172,7 @@ TEST(LimitOfTheWay, ComesAndGoesWithoutAGap) {
 }
 
 TEST(LimitOfTheWay, HasNamesOfItsOwn) {
-  bindings::Input input{.request = {.tap = {.name = "ifb-eth0"}}, .tag = ownership.tag};
+  bindings::Input input{.request = {.tap = {.name = "ifb-eth0"}}, .tag = owner.tag};
   input.request.bandwidth.egress.rate = 20'000'000;
   NetState state;
   state.links["ifb-eth0"] = model::Link{.kind = "tun"};
