@@ -195,10 +195,6 @@ struct Builder {
   }
 };
 
-IpPrefix whole(const IpAddress& address) {
-  return {address, static_cast<std::uint8_t>(address.bits())};
-}
-
 }  // namespace
 
 Table table_of(const Guard& guard) {
@@ -226,10 +222,10 @@ Guard guard_of(const PodNetwork& network, const PodNic& nic, const Input& input,
               .others = {},
               .onward = {}};
   for (const IpPrefix& address : network.addresses) {
-    guard.addresses.push_back(whole(address.address));
+    guard.addresses.push_back(IpPrefix::of(address.address));
     // Where the network's own router advertises the prefix the guest makes itself an address of it.
     if (address.family() == Family::v6 && address.length == 64)
-      guard.addresses.push_back(whole(slaac_address(address, network.mac)));
+      guard.addresses.push_back(IpPrefix::of(slaac_address(address, network.mac)));
   }
   const std::vector<IpPrefix>& allowed = input.request.allowed;
   guard.addresses.insert(guard.addresses.end(), allowed.begin(), allowed.end());

@@ -17,10 +17,6 @@ using model::Route;
 /// As masquerade's: the most that RFC 4861 section 6.2.1 allows.
 constexpr std::uint16_t router_lifetime = 9000;
 
-IpPrefix whole(const IpAddress& address) {
-  return {address, static_cast<std::uint8_t>(address.bits())};
-}
-
 std::vector<GuestRoute> routes_of(const PodNetwork& network, Family family) {
   std::vector<GuestRoute> all;
   for (const GuestRoute& route : network.routes) {
@@ -50,7 +46,7 @@ dhcp::Lease4 lease4(const PodNetwork& network, const Input& input, const ServerS
   // Without it the renewals, which go to the server alone, would go to the pod's gateway.
   lease.routes = routes_of(network, Family::v4);
   withhold_default_route(input.request, lease.routes);
-  lease.routes.insert(lease.routes.begin(), {whole(server.address4), std::nullopt});
+  lease.routes.insert(lease.routes.begin(), {IpPrefix::of(server.address4), std::nullopt});
   lease.dns = input.dns;
   lease.hostname = input.request.hostname;
   if (!input.dns.search.empty()) lease.domain = input.dns.search.front();
@@ -78,7 +74,7 @@ void note_long_routes(const dhcp::Lease4& lease, std::vector<std::string>& notes
 dhcp::Lease6 lease6(const PodNetwork& network, const Input& input) {
   dhcp::Lease6 lease;
   lease.client = network.mac;
-  lease.address = whole(network.first_address(Family::v6)->address);
+  lease.address = IpPrefix::of(network.first_address(Family::v6)->address);
   lease.server_duid = dhcp::server_duid_of(id_of_tag(input.tag));
   lease.dns = input.dns;
   lease.hostname = input.request.hostname;

@@ -19,10 +19,6 @@ using model::Link;
 using model::NextHop;
 using model::Route;
 
-IpPrefix whole(const IpAddress& address) {
-  return {address, static_cast<std::uint8_t>(address.bits())};
-}
-
 IpPrefix network_of(const IpPrefix& prefix) {
   return {prefix.network(), prefix.length};
 }
@@ -142,8 +138,8 @@ class RouteReader {
       const bool covered = std::ranges::any_of(
           on_link, [&](const IpPrefix& prefix) { return prefix.contains(*route.gateway); });
       if (covered) continue;
-      all.push_back({whole(*route.gateway), std::nullopt});
-      on_link.push_back(whole(*route.gateway));
+      all.push_back({IpPrefix::of(*route.gateway), std::nullopt});
+      on_link.push_back(IpPrefix::of(*route.gateway));
     }
     std::ranges::copy(routes_, std::back_inserter(all));
     const auto rank = [](const GuestRoute& route) {

@@ -12,7 +12,6 @@ namespace podnic::dhcp {
 
 namespace {
 
-constexpr std::size_t address_size = 16;
 constexpr std::uint32_t transaction_id_mask = 0xffffff;
 
 // Options that are fields of the value, by the place where they stand.
@@ -74,7 +73,7 @@ Done read_status(ByteView data, std::optional<Dhcp6Status>& status) {
 /// Section 21.6: the address, two lifetimes, options.
 Done read_address(ByteView data, std::vector<Dhcp6Address>& addresses) {
   ByteReader reader(data);
-  const auto bytes = reader.take(address_size);
+  const auto bytes = reader.take(ipv6_address_size);
   const auto preferred = reader.u32();
   const auto valid = reader.u32();
   if (!bytes || !preferred || !valid) return refuse_size(option6::ia_addr, data.size());
@@ -183,7 +182,7 @@ void write_address(ByteWriter& writer, const Dhcp6Address& address) {
   if (address.address.is_v6()) {
     data.append(address.address.bytes());
   } else {
-    data.zeros(address_size);
+    data.zeros(ipv6_address_size);
   }
   data.u32(address.preferred_lifetime);
   data.u32(address.valid_lifetime);

@@ -22,6 +22,7 @@ namespace podnic::dhcp {
 
 inline constexpr std::uint16_t dhcp6_server_port = 547;  // RFC 8415 section 7.2
 inline constexpr std::uint16_t dhcp6_client_port = 546;
+inline constexpr std::size_t ipv6_address_size = 16;
 
 /// As a lifetime or a time: never. RFC 8415 section 7.7.
 inline constexpr std::uint32_t dhcp6_infinity = 0xffffffff;

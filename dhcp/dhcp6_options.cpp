@@ -9,7 +9,6 @@ namespace podnic::dhcp {
 
 namespace {
 
-constexpr std::size_t address_size = 16;
 constexpr std::size_t header_size = 4;  // code and length, RFC 8415 section 21.1
 
 // RFC 1035 section 2.3.4.
@@ -44,7 +43,7 @@ Bytes encode_addresses(std::span<const IpAddress> addresses, std::size_t room) {
   Bytes bytes;
   for (const IpAddress& address : addresses) {
     if (!address.is_v6()) continue;
-    if (bytes.size() + address_size > room) break;
+    if (bytes.size() + ipv6_address_size > room) break;
     bytes.insert(bytes.end(), address.bytes().begin(), address.bytes().end());
   }
   return bytes;
@@ -60,7 +59,7 @@ Bytes encode_number(std::uint32_t value) {
 Bytes encode_ntp_server(const IpAddress& server) {
   ByteWriter writer;
   writer.u16(ntp_server_address);
-  writer.u16(address_size);
+  writer.u16(ipv6_address_size);
   writer.append(server.bytes());
   return writer.take();
 }

@@ -78,13 +78,14 @@ struct Builder {
   }
 
   /// The single ports of all protocols: sorted as they are, by protocol, then by port.
-  void match_singles(Set singles, const Fragment& verdict, std::vector<Rule>& inbound) {
+  void match_singles(Set singles, const Fragment& verdict, std::vector<model::nft::Rule>& inbound) {
     if (singles.elements.empty()) return;
     inbound.push_back(rule({proto_dport_in(singles.name), verdict}));
     table.sets.push_back(std::move(singles));
   }
 
-  void moved_ports(std::uint8_t protocol, const ProtocolPorts& ports, std::vector<Rule>& inbound) {
+  void moved_ports(std::uint8_t protocol, const ProtocolPorts& ports,
+                   std::vector<model::nft::Rule>& inbound) {
     if (ports.moved.empty()) return;
     Set map{.name = std::string(protocol_name(protocol)) + "_moved", .data = DataType::inet_service};
     for (const auto& [pod, guest] : ports.moved) {
@@ -108,7 +109,7 @@ struct Builder {
   }
 
   /// Before they are translated, which is the last that a rule does.
-  void mark_moved(std::vector<Rule>& inbound) {
+  void mark_moved(std::vector<model::nft::Rule>& inbound) {
     if (nat.number == 0) return;
     Set moved{.name = "moved", .key = DataType::proto_service};
     for (const auto& [protocol, ports] : nat.forwards.ports) {

@@ -68,6 +68,11 @@ struct IpPrefix {
   /// Reads "10.0.2.0/24"; without a length it is the whole address (/32, /128).
   static Parsed<IpPrefix> parse(std::string_view text);
 
+  /// The address alone: /32, /128.
+  static IpPrefix of(const IpAddress& address) {
+    return {address, static_cast<std::uint8_t>(address.bits())};
+  }
+
   [[nodiscard]] std::string to_string() const;
   [[nodiscard]] Family family() const { return address.family(); }
   /// The address with all host bits cleared.

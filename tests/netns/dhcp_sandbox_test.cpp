@@ -25,10 +25,10 @@ namespace {
 using test::ServerProcess;
 using test::TestNetns;
 
-using Status = std::map<std::string, std::string>;
+using ProcessStatus = std::map<std::string, std::string>;
 
-Status status_of(pid_t pid) {
-  Status status;
+ProcessStatus status_of(pid_t pid) {
+  ProcessStatus status;
   std::ifstream file("/proc/" + std::to_string(pid) + "/status");
   for (std::string line; std::getline(file, line);) {
     const std::size_t colon = line.find(":\t");
@@ -50,7 +50,7 @@ bool has_nobody() {
 
 constexpr const char* no_capability = "0000000000000000";
 
-void expect_confined(const Status& status) {
+void expect_confined(const ProcessStatus& status) {
   for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapAmb"})
     EXPECT_EQ(status.at(set), no_capability) << set;
   EXPECT_EQ(status.at("NoNewPrivs"), "1");
@@ -85,7 +85,7 @@ TEST(DhcpSandboxTest, TheServerIsConfined) {
   const dhcp::Leases leases{"gw0", test::example_lease()};
   test::add_link(pod, guest, leases, "eth0");
   const ServerProcess server(pod, {leases});
-  const Status status = status_of(server.pid());
+  const ProcessStatus status = status_of(server.pid());
   expect_confined(status);
   EXPECT_EQ(status.at("CapBnd"), no_capability);
   EXPECT_EQ(status.at("Threads"), "1");
