@@ -161,6 +161,14 @@ Json to_json_without_ports(const Request& request) {
   if (!request.reserved_ports.empty())
     json["reservedPorts"] = texts_of(request.reserved_ports, std::mem_fn(&PortForward::to_string));
   if (!request.mesh.empty()) json["mesh"] = request.mesh;
+  const MeshOutbound& outbound = request.mesh_outbound;
+  if (!outbound.exclude_ports.empty())
+    json["meshOutbound"]["excludePorts"] =
+        texts_of(outbound.exclude_ports, std::mem_fn(&PortForward::to_string));
+  if (!outbound.exclude_networks.empty())
+    json["meshOutbound"]["excludeNetworks"] = to_json(outbound.exclude_networks);
+  if (!outbound.include_networks.empty())
+    json["meshOutbound"]["includeNetworks"] = to_json(outbound.include_networks);
   if (request.quiet) json["quiet"] = true;
   if (request.dns) json["dns"] = to_json(*request.dns);
   return json;

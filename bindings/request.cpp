@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <netinet/in.h>
 
 #include <algorithm>
 
@@ -44,19 +45,41 @@ void validate_helper(const HelperRequest& helper) {
   }
 }
 
+void check_address_or_network(const IpPrefix& prefix, std::string_view field) {
+  if (prefix.network() == prefix.address) return;
+  refuse(fmt::format("{} '{}' is neither an address nor a network", field, prefix.to_string()),
+         fmt::format("Write '{}' or '{}'.", prefix.address.to_string(),
+                     IpPrefix{prefix.network(), prefix.length}.to_string()));
+}
+
 void validate_guard(const Request& request) {
   if (!request.guard && !request.allowed.empty()) {
     refuse("addresses are allowed to a guest that no guard watches", "Leave out one of the two.");
   }
   for (const IpPrefix& prefix : request.allowed) {
-    const std::string text = prefix.to_string();
-    if (prefix.network() != prefix.address) {
-      refuse(fmt::format("allowed address '{}' is neither an address nor a network", text),
-             fmt::format("Write '{}' or '{}'.", prefix.address.to_string(),
-                         IpPrefix{prefix.network(), prefix.length}.to_string()));
-    }
+    check_address_or_network(prefix, "allowed address");
     if (prefix.address.is_multicast() || prefix.address.is_loopback())
-      refuse(fmt::format("allowed address '{}' is none that a guest can speak from", text));
+      refuse(fmt::format("allowed address '{}' is none that a guest can speak from", prefix.to_string()));
+  }
+}
+
+void validate_mesh(const Request& request) {
+  if (!request.mesh.empty() && find_mesh(request.mesh) == nullptr) {
+    refuse(fmt::format("there is no service mesh '{}'", request.mesh),
+           fmt::format("Those that podnic knows are: {}.", fmt::join(mesh_names(), ", ")));
+  }
+  const MeshOutbound& outbound = request.mesh_outbound;
+  if (outbound != MeshOutbound{} && request.mesh.empty())
+    refuse("what goes past a mesh's proxy is said, but no mesh", "Say which one (--mesh), or leave it out.");
+  for (const PortForward& port : outbound.exclude_ports) {
+    if (port.protocol != IPPROTO_TCP || port.guest_first != port.first) {
+      refuse(fmt::format("'{}' cannot be excluded from the mesh: a port of TCP can, without a guest port",
+                         port.to_string()),
+             "A mesh takes TCP only: all else goes past its proxy as it is.");
+    }
+  }
+  for (const auto* networks : {&outbound.exclude_networks, &outbound.include_networks}) {
+    for (const IpPrefix& network : *networks) check_address_or_network(network, "the mesh's network");
   }
 }
 
@@ -77,6 +100,11 @@ Parsed<std::string> check_id(std::string_view id) {
 bool is_socket_path(std::string_view path) {
   return path.starts_with('/') && path.size() <= longest_path &&
          std::ranges::none_of(path, [](char c) { return (c >= 0 && c < ' ') || c == 0x7f; });
+}
+
+void set_mesh(std::string_view name, Request& request) {
+  request.mesh = name == no_mesh ? std::string_view() : name;
+  if (request.mesh.empty()) request.mesh_outbound = {};
 }
 
 Parsed<Forwards> forwards_of(const Request& request) {
@@ -132,10 +160,7 @@ void validate(const Request& request) {
     if (request.macvtap_mode == model::MacvlanMode::source)
       refuse("macvtap mode source is not possible", "It is bridge, private, vepa or passthru.");
   }
-  if (!request.mesh.empty() && find_mesh(request.mesh) == nullptr) {
-    refuse(fmt::format("there is no service mesh '{}'", request.mesh),
-           fmt::format("Those that podnic knows are: {}.", fmt::join(mesh_names(), ", ")));
-  }
+  validate_mesh(request);
   require(forwards_of(request));
   if (!is_host_name(request.hostname)) {
     refuse(fmt::format("'{}' is not a host name", request.hostname),

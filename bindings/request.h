@@ -51,6 +51,15 @@ struct HelperRequest {
   friend bool operator==(const HelperRequest&, const HelperRequest&) = default;
 };
 
+/// What the guest sends past a mesh's proxy, over TCP: as the mesh's own exclusions have it for the pod's
+/// processes. An exclusion is stronger than an inclusion.
+struct MeshOutbound {
+  std::vector<PortForward> exclude_ports;  ///< TCP, without guest ports
+  std::vector<IpPrefix> exclude_networks;
+  std::vector<IpPrefix> include_networks;  ///< these alone go to the proxy; empty: all
+  friend bool operator==(const MeshOutbound&, const MeshOutbound&) = default;
+};
+
 struct Request {
   std::string binding = "masquerade";
   std::string interface = "eth0";  ///< the pod NIC
@@ -74,7 +83,8 @@ struct Request {
   std::vector<PortForward> except_ports;
   /// Ports of the pod that a migration needs: never forwarded, and closed to the guest; without guest ports.
   std::vector<PortForward> reserved_ports;
-  std::string mesh;    ///< name of the service mesh whose proxy is in the pod (mesh.h); empty: none
+  std::string mesh;  ///< name of the service mesh whose proxy is in the pod (mesh.h); empty: none
+  MeshOutbound mesh_outbound;
   bool quiet = false;  ///< no frame of the guest leaves until activate()
   ServiceRequest service;
   Bandwidth bandwidth;
@@ -99,6 +109,9 @@ Parsed<std::string> check_id(std::string_view id);
 
 /// An absolute path that a Unix socket can have.
 bool is_socket_path(std::string_view path);
+
+/// As flags and JSON name it: with "none" what goes past its proxy is forgotten, too.
+void set_mesh(std::string_view name, Request& request);
 
 /// Which ports go to the guest: `ports`, but for exceptions, reserved ports and those of the mesh's proxy.
 Parsed<Forwards> forwards_of(const Request& request);

@@ -1,5 +1,4 @@
 #include "bindings/json.h"
-#include "bindings/mesh.h"
 #include "bindings/request.h"
 
 namespace podnic::bindings {
@@ -88,6 +87,13 @@ void read_service(ObjectReader& reader, ServiceRequest& service) {
   read_list(reader, "dhcpOptions", parse_dhcp_option, service.dhcp_options);
 }
 
+void read_mesh_outbound(ObjectReader outbound, MeshOutbound& request) {
+  read_list(outbound, "excludePorts", PortForward::parse, request.exclude_ports);
+  read_list(outbound, "excludeNetworks", IpPrefix::parse, request.exclude_networks);
+  read_list(outbound, "includeNetworks", IpPrefix::parse, request.include_networks);
+  outbound.finish();
+}
+
 }  // namespace
 
 Bandwidth read_bandwidth(ObjectReader bandwidth, Bandwidth base) {
@@ -124,7 +130,9 @@ Request read_request(ObjectReader& reader, Request base) {
   read_list(reader, "ports", PortForward::parse, base.ports);
   read_list(reader, "exceptPorts", PortForward::parse, base.except_ports);
   read_list(reader, "reservedPorts", PortForward::parse, base.reserved_ports);
-  if (const auto mesh = reader.text("mesh")) base.mesh = *mesh == no_mesh ? std::string() : *mesh;
+  if (const auto mesh = reader.text("mesh")) set_mesh(*mesh, base);
+  if (auto outbound = reader.object("meshOutbound"))
+    read_mesh_outbound(*std::move(outbound), base.mesh_outbound);
   take(base.quiet, reader.flag("quiet"));
   return base;
 }

@@ -10,8 +10,6 @@
 #include <string_view>
 #include <vector>
 
-#include "bindings/mesh.h"
-
 namespace podnic::cli {
 namespace {
 
@@ -120,7 +118,13 @@ po::options_description request_flags() {
       ("reserve-port", po::value<std::vector<std::string>>(),
        "port of the pod that a migration needs, repeatable: never forwarded, and closed to the guest")  //
       ("mesh", po::value<std::string>(),
-       "service mesh whose proxy is in the pod: istio, istio-ambient, linkerd, none (default)")           //
+       "service mesh whose proxy is in the pod: istio, istio-ambient, linkerd, none (default)")  //
+      ("mesh-exclude-port", po::value<std::vector<std::string>>(),
+       "TCP port that the guest reaches past the mesh's proxy, repeatable: 3306, 9000-9010")  //
+      ("mesh-exclude-network", po::value<std::vector<std::string>>(),
+       "address or network that it reaches past the mesh's proxy; repeatable")  //
+      ("mesh-include-network", po::value<std::vector<std::string>>(),
+       "address or network that it reaches by the mesh's proxy, and nothing else; repeatable")            //
       ("quiet", po::bool_switch(), "nothing of the guest leaves until 'podnic activate'")                 //
       ("no-dhcp4", po::bool_switch(), "no DHCPv4 for the guest")                                          //
       ("no-dhcp6", po::bool_switch(), "no DHCPv6 for the guest")                                          //
@@ -191,8 +195,11 @@ void read_request(const Flags& flags, bindings::Request& request) {
   read_list(flags, "port", bindings::PortForward::parse, request.ports, "all");
   read_list(flags, "except-port", bindings::PortForward::parse, request.except_ports);
   read_list(flags, "reserve-port", bindings::PortForward::parse, request.reserved_ports);
-  if (const auto mesh = flags.get<std::string>("mesh"))
-    request.mesh = *mesh == bindings::no_mesh ? std::string() : *mesh;
+  if (const auto mesh = flags.get<std::string>("mesh")) bindings::set_mesh(*mesh, request);
+  bindings::MeshOutbound& outbound = request.mesh_outbound;
+  read_list(flags, "mesh-exclude-port", bindings::PortForward::parse, outbound.exclude_ports);
+  read_list(flags, "mesh-exclude-network", IpPrefix::parse, outbound.exclude_networks);
+  read_list(flags, "mesh-include-network", IpPrefix::parse, outbound.include_networks);
   if (flags.on("quiet")) request.quiet = true;
   read_service(flags, request.service);
   if (const auto state = flags.get<std::string>("link-state")) {

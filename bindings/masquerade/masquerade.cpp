@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <netinet/in.h>
 
 #include <algorithm>
 #include <array>
@@ -252,9 +253,20 @@ dhcp::Leases leases(const Choice& choice, const Input& input, const GuestNic& gu
 std::optional<NatFamily> nat_family(const std::vector<IpAddress>& pod, const IpPrefix& cidr,
                                     const IpAddress& guest, const Request& request) {
   if (pod.empty()) return std::nullopt;
-  NatFamily family{pod, guest, cidr.host(1), {}};
-  std::ranges::copy_if(request.allowed, std::back_inserter(family.allowed),
-                       [&](const IpPrefix& prefix) { return prefix.family() == cidr.family(); });
+  const auto of_family = [&](const std::vector<IpPrefix>& prefixes) {
+    std::vector<IpPrefix> all;
+    std::ranges::copy_if(prefixes, std::back_inserter(all),
+                         [&](const IpPrefix& prefix) { return prefix.family() == cidr.family(); });
+    return all;
+  };
+  const MeshOutbound& outbound = request.mesh_outbound;
+  NatFamily family{.pod = pod,
+                   .guest = guest,
+                   .gateway = cidr.host(1),
+                   .allowed = of_family(request.allowed),
+                   .past_proxy = of_family(outbound.exclude_networks),
+                   .by_proxy = {}};
+  if (!outbound.include_networks.empty()) family.by_proxy = of_family(outbound.include_networks);
   return family;
 }
 
@@ -326,8 +338,10 @@ Design design(const Input& input) {
   const Mesh* mesh = find_mesh(input.request.mesh);
   const auto forwards = forwards_of(input.request);
   const auto reserved = normalize({}, input.request.reserved_ports);
+  auto past_proxy = normalize({}, input.request.mesh_outbound.exclude_ports);
   if (!forwards) throw Error(forwards.error().message, 0, ErrorKind::bad_request);
   if (!reserved) throw Error(reserved.error().message, 0, ErrorKind::bad_request);
+  if (!past_proxy) throw Error(past_proxy.error().message, 0, ErrorKind::bad_request);
   if (mesh != nullptr && mesh->transparent && choice.table != 0) {
     throw Error(
         fmt::format("{} marks what its proxy's answers are routed by, and so does the guest's routing "
@@ -358,6 +372,7 @@ Design design(const Input& input) {
                .number = choice.table,
                .reserved = reserved->except,
                .mesh = mesh,
+               .past_proxy = past_proxy->except[IPPROTO_TCP],
                .quiet = input.request.quiet});
   refuse_allowed_elsewhere(choice, input.request);
   if (input.request.guard) {

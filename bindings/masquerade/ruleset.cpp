@@ -220,6 +220,18 @@ struct Builder {
     table.chains.push_back(std::move(output));
   }
 
+  /// Makes the set, and matches what goes there.
+  Fragment networks_set(const char* name, Family family, const std::vector<IpPrefix>& networks) {
+    const bool v4 = family == Family::v4;
+    Set set{.name = std::string(name) + (v4 ? "4" : "6"),
+            .key = v4 ? DataType::ipv4_addr : DataType::ipv6_addr,
+            .interval = true,
+            .elements = address_ranges(family, networks, {})};
+    const Fragment match = daddr_in(family, set.name);
+    table.sets.push_back(std::move(set));
+    return match;
+  }
+
   /// What the guest sends over TCP goes to the mesh's proxy, as what the pod's processes send does.
   void capture() {
     Chain from_guest{.name = "from_guest", .hook = Hook{"nat", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST - 1}};
@@ -236,9 +248,28 @@ struct Builder {
       capture.rules.push_back(rule({daddr_in(number, pod_set(number)), untouched}));
       capture.rules.push_back(rule({daddr(family->gateway), untouched}));
       if (number == Family::v6) capture.rules.push_back(rule({daddr_within(link_local_net6), untouched}));
+      if (!nat.past_proxy.empty())
+        capture.rules.push_back(
+            rule({family_is(number), dport_in(IPPROTO_TCP, "past_proxy"), counter(), untouched}));
+      if (!family->past_proxy.empty())
+        capture.rules.push_back(
+            rule({networks_set("past_proxy", number, family->past_proxy), counter(), untouched}));
       const IpAddress& listener = nat.mesh->outbound_on_loopback ? loopback4 : family->gateway;
-      capture.rules.push_back(rule(
-          {family_is(number), protocol_is(IPPROTO_TCP), counter(), dnat(listener, nat.mesh->outbound_port)}));
+      const Fragment to_proxy = dnat(listener, nat.mesh->outbound_port);
+      if (!family->by_proxy) {
+        capture.rules.push_back(rule({family_is(number), protocol_is(IPPROTO_TCP), counter(), to_proxy}));
+        continue;
+      }
+      if (!family->by_proxy->empty())
+        capture.rules.push_back(rule({networks_set("by_proxy", number, *family->by_proxy),
+                                      protocol_is(IPPROTO_TCP), counter(), to_proxy}));
+      capture.rules.push_back(rule({family_is(number), counter(), untouched}));
+    }
+    if (!nat.past_proxy.empty()) {
+      Set ports{.name = "past_proxy", .interval = true};
+      for (const PortRange& range : nat.past_proxy)
+        ports.elements.push_back({value_of_port(range.first), value_of_port(range.last), std::nullopt});
+      table.sets.push_back(std::move(ports));
     }
     from_guest.rules.push_back(rule({iifname(nat.guest_device), protocol_is(IPPROTO_TCP), go_to("capture")}));
     table.chains.push_back(std::move(from_guest));

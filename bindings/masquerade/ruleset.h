@@ -51,7 +51,10 @@ struct NatFamily {
   std::vector<IpAddress> pod;  ///< the pod NIC's addresses
   IpAddress guest;
   IpAddress gateway;
-  std::vector<IpPrefix> allowed;  ///< addresses of its network that the guest has beside its own
+  std::vector<IpPrefix> allowed;     ///< addresses of its network that the guest has beside its own
+  std::vector<IpPrefix> past_proxy;  ///< where the guest's TCP does not go by a mesh's proxy
+  /// Where alone it does; absent: anywhere.
+  std::optional<std::vector<IpPrefix>> by_proxy;
 };
 
 struct Nat {
@@ -67,7 +70,8 @@ struct Nat {
   std::uint32_t number = 0;  ///< its connections' mark and zone (routing.h); 0: none
   /// Closed to the guest; see Request::reserved_ports.
   std::map<std::uint8_t, std::vector<PortRange>> reserved;
-  const Mesh* mesh = nullptr;  ///< nullptr: none
+  const Mesh* mesh = nullptr;         ///< nullptr: none
+  std::vector<PortRange> past_proxy;  ///< of what the guest sends over TCP; sorted, disjoint
   bool quiet = false;
 };
 

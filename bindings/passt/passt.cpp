@@ -67,6 +67,8 @@ void refuse_what_is_not_the_pods(const Request& request) {
   // What listens in the pod is within the reach of its guest, whatever is said here.
   if (!request.reserved_ports.empty())
     refuse_feature("a reserved port", "nothing closes it to the guest; --except-port keeps it the pod's");
+  if (request.mesh_outbound != MeshOutbound{})
+    refuse_feature("what goes past a mesh's proxy", "the mesh's own exclusions hold for passt's connections");
 }
 
 /// passt answers the guest's DHCP requests, and says what it knows.

@@ -218,6 +218,93 @@ TEST_P(Meshed, Linkerd) {
   }
 }
 
+struct OutboundCase {
+  std::string mesh;
+  std::string (*rules)(Family);
+  std::uint16_t inbound = 0;
+  std::uint16_t outbound = 0;
+  std::uint32_t mark = 0;
+  bool on_loopback = false;
+};
+const std::vector<OutboundCase> outbound_cases{{"istio", istio_rules, 15006, 15001, sidecar_mark},
+                                               {"istio-ambient", ambient_rules, 15006, 15001, ztunnel_mark},
+                                               {"linkerd", linkerd_rules, 4143, 4140, sidecar_mark, true}};
+
+/// Another address of the peer, beyond the pod's network.
+IpAddress far_ip(Family family) {
+  return ip(family == Family::v4 ? "192.0.2.10" : "2001:db8::10");
+}
+
+/// What a mesh excludes of the pod's processes its rules have in OUTPUT, where a guest's packets do not come.
+TEST_P(Meshed, WhatTheGuestSendsPastTheProxyIsSaidInTheRequest) {
+  for (const Family family : both_families) {
+    const std::string far = far_ip(family).to_string();
+    peer().must(fmt::format("ip addr add {} dev lo{}", far, family == Family::v6 ? " nodad" : ""));
+    pod().must(fmt::format("ip route add {} via {}", far, peer_ip(family).to_string()));
+  }
+  const Answerer peers(peer(), "peer", {3306, 5000});
+  for (const OutboundCase& one : outbound_cases) {
+    SCOPED_TRACE(one.mesh);
+    const Snapshot start = take_snapshot(pod());
+    wire_mesh(one.mesh, one.rules, {});
+    std::string remove_rules;
+    const std::string table = one.mesh == "istio-ambient" ? "ambient" : one.mesh;
+    for (const char* family : {"ip", "ip6"}) {
+      pod().must(fmt::format("nft insert rule {} {} output tcp dport 3306 return", family, table));
+      remove_rules += fmt::format("nft delete table {} {};", family, table);
+    }
+    const MeshProxy proxy(
+        pod(),
+        {{.name = "inbound", .port = one.inbound, .sources = {}},
+         {.name = "outbound", .port = one.outbound, .on_loopback = one.on_loopback, .sources = {}}},
+        one.mark);
+    bindings::Request request = record.request;
+    const auto expect_ways = [&](const char* what, const std::vector<std::string>& ways) {
+      SCOPED_TRACE(what);
+      for (const Family family : both_families) {
+        // Linkerd's listener on ::1 cannot be reached by a guest: all passes it by.
+        const bool passed_by = one.on_loopback && family == Family::v6;
+        std::size_t i = 0;
+        for (const IpAddress& to : {peer_ip(family), far_ip(family)}) {
+          for (const std::uint16_t number : std::initializer_list<std::uint16_t>{5000, 3306}) {
+            EXPECT_EQ(ask(guest->netns, IPPROTO_TCP, to, number),
+                      (passed_by ? "" : ways[i]) + answer("peer", number, pod_ip(family)))
+                << to.to_string();
+            ++i;
+          }
+        }
+      }
+    };
+    const std::string by = "outbound > ";
+    const auto change = [&](bindings::MeshOutbound outbound) {
+      request.mesh_outbound = std::move(outbound);
+      update(request, place());
+      EXPECT_EQ(check({}, place()), std::vector<model::Drift>{});
+    };
+    // To the peer: port 5000, port 3306; to the far address: the same.
+    expect_ways("the mesh's own exclusion", {by, by, by, by});
+    for (const Family family : both_families)
+      EXPECT_EQ(ask(pod(), IPPROTO_TCP, peer_ip(family), 3306), answer("peer", 3306, pod_ip(family)));
+    change({.exclude_ports = {port("3306")}});
+    expect_ways("a port", {by, "", by, ""});
+    change({.exclude_networks = {prefix("192.0.2.0/24"), prefix("2001:db8::/32")}});
+    expect_ways("a network", {by, by, "", ""});
+    change({.include_networks = {prefix("192.0.2.10/32"), prefix("2001:db8::10/128")}});
+    expect_ways("all but a network", {"", "", by, by});
+    change({.exclude_ports = {port("3306")}, .include_networks = {prefix("0.0.0.0/0"), prefix("::/0")}});
+    expect_ways("a port of all", {by, "", by, ""});
+    change({});
+    expect_ways("nothing", {by, by, by, by});
+    // A family without an inclusion passes the proxy by.
+    change({.include_networks = {prefix("10.0.0.0/8")}});
+    EXPECT_EQ(ask(guest->netns, IPPROTO_TCP, peer_ip(Family::v4), 5000),
+              by + answer("peer", 5000, pod_ip(Family::v4)));
+    EXPECT_EQ(ask(guest->netns, IPPROTO_TCP, peer_ip(Family::v6), 5000),
+              answer("peer", 5000, pod_ip(Family::v6)));
+    expect_given_back(start, remove_rules);
+  }
+}
+
 /// What goes wrong without a profile, and an attachment that learns of its mesh later.
 TEST_P(Meshed, AProfileIsChangedUnderARunningGuest) {
   for (const Family family : both_families) pod().must("nft -f - <<'END'" + istio_rules(family) + "\nEND");

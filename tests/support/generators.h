@@ -173,6 +173,11 @@ inline void add_masquerade_options(Random& random, bindings::Request& request) {
     for (bindings::PortForward& one : request.reserved_ports) one.guest_first = one.first;
   }
   request.mesh = random.pick<const char*>({"", "", "istio", "linkerd"});
+  if (request.mesh.empty()) return;
+  bindings::MeshOutbound& outbound = request.mesh_outbound;
+  if (random.chance(40)) outbound.exclude_ports = {*bindings::PortForward::parse("3306-3310/tcp")};
+  if (random.chance(40)) outbound.exclude_networks = {prefix("198.51.100.0/24"), prefix("::/0")};
+  if (random.chance(40)) outbound.include_networks = {prefix("0.0.0.0/0")};
 }
 
 inline bindings::Request random_passt_request(Random& random, const PodSpec& pod) {

@@ -262,6 +262,9 @@ Request full_request() {
   request.hostname = "seven";
   request.reserved_ports = ports_of({"49152-49215/tcp", "6000/udp"});
   request.mesh = "istio-ambient";
+  request.mesh_outbound = {.exclude_ports = ports_of({"3306/tcp", "9000-9010/tcp"}),
+                           .exclude_networks = {*IpPrefix::parse("192.0.2.0/24")},
+                           .include_networks = {*IpPrefix::parse("10.0.0.0/8"), *IpPrefix::parse("::/0")}};
   request.quiet = true;
   return request;
 }
@@ -295,6 +298,15 @@ TEST(Request, AnUnknownMeshIsNamedWithThoseThatAreKnown) {
     EXPECT_EQ(error.hint_text(), "Those that podnic knows are: istio, istio-ambient, linkerd.");
   }
   EXPECT_EQ(request_from_json(R"({"mesh": "none"})", request).mesh, "");
+}
+
+TEST(Request, WhatGoesPastAMeshsProxyGoesWithTheMesh) {
+  const Request full = full_request();
+  EXPECT_EQ(request_from_json(R"({"mesh": "none"})", full).mesh_outbound, MeshOutbound{});
+  const Request changed =
+      request_from_json(R"({"mesh": "linkerd", "meshOutbound": {"excludePorts": []}})", full);
+  EXPECT_EQ(changed.mesh_outbound.exclude_ports, std::vector<PortForward>{});
+  EXPECT_EQ(changed.mesh_outbound.exclude_networks, full.mesh_outbound.exclude_networks);
 }
 
 TEST(RequestJson, ARoundTripKeepsEverything) {
@@ -336,6 +348,11 @@ TEST(Request, WhatCannotBeIsRefusedBeforeAnythingIsLookedAt) {
     refused([name](Request& r) { r.hostname = name; });
   refused([](Request& r) { r.hostname = std::string(64, 'a') + ".example"; });
   refused([](Request& r) { r.group_fwd_mask = 1; });  // STP
+  refused([](Request& r) { r.mesh.clear(); });
+  for (const char* no_port_of_a_mesh : {"53/udp", "80:8080/tcp"})
+    refused([&](Request& r) { r.mesh_outbound.exclude_ports = ports_of({no_port_of_a_mesh}); });
+  refused([](Request& r) { r.mesh_outbound.exclude_networks = {*IpPrefix::parse("10.0.0.1/8")}; });
+  refused([](Request& r) { r.mesh_outbound.include_networks = {*IpPrefix::parse("fd00::1/64")}; });
   refused([](Request& r) { r.service.router6 = *IpAddress::parse("2001:db8::1"); });
   refused([](Request& r) { r.service.router6 = *IpAddress::parse("169.254.1.1"); });
   for (const char* prefix :
