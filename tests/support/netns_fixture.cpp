@@ -12,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <optional>
 #include <set>
 #include <sstream>
@@ -59,6 +61,32 @@ void become_root_of_a_user_namespace() {
   write_file("/proc/self/setgroups", "deny");
   write_file("/proc/self/uid_map", fmt::format("0 {} 1", uid));
   write_file("/proc/self/gid_map", fmt::format("0 {} 1", gid));
+}
+
+/// A /dev with what the machine's has, but for podnic's folder: the nodes of macvtaps are this process's
+/// alone, and what a test leaves there goes with it.
+void make_own_dev() {
+  const UniqueFd machines(::open("/dev", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!machines.valid()) fail("opening /dev");
+  const std::string machines_dev = fmt::format("/proc/self/fd/{}", machines.get());
+  if (::mount("none", "/dev", "tmpfs", MS_NOSUID, "mode=755") < 0) fail("mounting a /dev");
+  for (const auto& entry : std::filesystem::directory_iterator(machines_dev)) {
+    const std::string name = entry.path().filename();
+    const std::string here = "/dev/" + name;
+    struct stat status{};
+    if (::fstatat(machines.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) continue;
+    if (S_ISLNK(status.st_mode)) {
+      std::filesystem::copy_symlink(entry.path(), here);
+    } else if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) {
+      if (::mknod(here.c_str(), status.st_mode, status.st_rdev) < 0 ||
+          ::chmod(here.c_str(), status.st_mode & 07777U) < 0)
+        fail(here.c_str());
+    } else if (S_ISDIR(status.st_mode) && name != "podnic") {
+      if (::mkdir(here.c_str(), 0755) < 0 ||
+          ::mount(entry.path().c_str(), here.c_str(), nullptr, MS_BIND | MS_REC, nullptr) < 0)
+        fail(here.c_str());
+    }
+  }
 }
 
 kernel::Netns new_netns() {
@@ -180,9 +208,11 @@ bool at_rest(int netns) {
 
 bool isolate_this_process() {
   try {
-    if (::geteuid() != 0) become_root_of_a_user_namespace();
+    const bool is_root = ::geteuid() == 0;
+    if (!is_root) become_root_of_a_user_namespace();
     if (::unshare(CLONE_NEWNS | CLONE_NEWNET) < 0) fail("unshare(CLONE_NEWNS | CLONE_NEWNET)");
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) fail("making mounts private");
+    if (is_root) make_own_dev();
     bring_loopback_up();
     const char* path = std::getenv("PATH");
     ::setenv("PATH", fmt::format("{}:/usr/local/sbin:/usr/sbin:/sbin", path ? path : "/usr/bin:/bin").c_str(),

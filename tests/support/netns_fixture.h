@@ -20,7 +20,8 @@
 namespace podnic::test {
 
 /// Called by main() before the first thread starts: a fresh user namespace (where the caller is not root, who
-/// then is root inside), mount namespace (private) and network namespace (lo up) for the whole program.
+/// then is root inside), mount namespace (private) and network namespace (lo up) for the whole program; of
+/// root, also a /dev without podnic's folder in it.
 /// False, with the reason on stderr, when the machine does not allow it.
 bool isolate_this_process();
 
