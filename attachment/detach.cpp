@@ -11,6 +11,7 @@
 #include "attachment/site.h"
 #include "attachment/tap_node.h"
 #include "bindings/pod_network.h"
+#include "netsetup/model/sysctl_name.h"
 
 namespace podnic {
 namespace {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "netsetup/model/converge.h"
 
@@ -88,7 +89,32 @@ NetState original_of(const Input& input, const PodNic& nic, const std::string& p
   return state;
 }
 
-Link placeholder_of(const Input& input, const PodNic& nic, const std::string& first_name, bool has_ipv6) {
+bool links_have_ipv6(const Input& input, const PodNic& nic) {
+  const auto found = input.observed.sysctls.find(std::string(default_ipv6));
+  return found != input.observed.sysctls.end() && found->second && nic.link.mtu >= model::min_ipv6_mtu;
+}
+
+Link link_beside(const Input& input, const PodNic& nic, std::string kind, const MacAddress& mac) {
+  return {.kind = std::move(kind),
+          .mac = mac,
+          .mtu = std::min(nic.link.mtu, max_tap_mtu),
+          .up = true,
+          .master = {},
+          .alias = input.tag,
+          .ipv6_link_local = !links_have_ipv6(input, nic)};
+}
+
+Link nic_without_address(const Input& input, const PodNic& nic, const MacAddress& mac) {
+  Link link = nic.link;
+  link.mac = mac;
+  link.up = true;
+  link.addresses.clear();
+  link.former_name = nic.name;
+  if (links_have_ipv6(input, nic)) link.ipv6_link_local = false;
+  return link;
+}
+
+Link placeholder_of(const Input& input, const PodNic& nic, const std::string& first_name) {
   const Link* found = model::find_link(input.observed, nic.name);
   const bool is_there = found != nullptr && found->alias == input.tag;
   const std::string kind = is_there ? found->kind : input.placeholder_kind;
@@ -98,7 +124,7 @@ Link placeholder_of(const Input& input, const PodNic& nic, const std::string& fi
             .up = nic.link.up,
             .master = {},
             .alias = input.tag,
-            .ipv6_link_local = !has_ipv6};
+            .ipv6_link_local = !links_have_ipv6(input, nic)};
   if (kind == "bridge") link.bridge = model::BridgeOptions{.multicast_snooping = false};
   link.former_name = first_name;
   for (const Address& address : nic.link.addresses) {

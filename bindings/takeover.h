@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bindings/binding.h"
@@ -22,9 +23,18 @@ void expect_free(const std::string& port, const Input& input);
 /// what its record says.
 model::NetState original_of(const Input& input, const PodNic& nic, const std::string& port);
 
+/// It is there where the kernel has IPv6.
+inline constexpr std::string_view default_ipv6 = "net/ipv6/conf/default/disable_ipv6";
+bool links_have_ipv6(const Input& input, const PodNic& nic);
+
+/// One of podnic's own beside the pod NIC.
+model::Link link_beside(const Input& input, const PodNic& nic, std::string kind, const MacAddress& mac);
+
+/// The pod NIC while the guest has its address.
+model::Link nic_without_address(const Input& input, const PodNic& nic, const MacAddress& mac);
+
 /// What the guest's address leaves behind in the pod: found by the kubelet and by CNI CHECK, reached by
 /// nothing. `first_name`: its name until the pod NIC's is free.
-model::Link placeholder_of(const Input& input, const PodNic& nic, const std::string& first_name,
-                           bool has_ipv6);
+model::Link placeholder_of(const Input& input, const PodNic& nic, const std::string& first_name);
 
 }  // namespace podnic::bindings

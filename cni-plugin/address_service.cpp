@@ -14,10 +14,6 @@ namespace {
 
 using launcher::DaemonClient;
 
-bool has_service(const bindings::Record& record) {
-  return record.leases.v4 || record.leases.v6 || record.leases.router;
-}
-
 /// nullopt when there is no daemon. Where the choice is podnic's, one that hangs is as good as none: what was
 /// handed to it would be its own, so it is asked something before.
 std::optional<DaemonClient> reach_daemon(const ServiceConfig& config) {
@@ -48,7 +44,7 @@ bool is_daemon_there(const ServiceConfig& config) {
 
 void start_service(const ServiceConfig& config, const bindings::Record& record, const Place& place,
                    const FileLock& held) {
-  if (config.mode == ServiceMode::off || !has_service(record)) return;
+  if (config.mode == ServiceMode::off || !is_service(record.leases)) return;
   if (auto daemon = reach_daemon(config)) return serve_by_daemon(*daemon, record, place);
   if (config.mode == ServiceMode::daemon) {
     throw Error(fmt::format("no address server of the node answers at '{}'", config.socket))
@@ -73,7 +69,7 @@ void end_service(const ServiceConfig& config, const std::string& state_dir, cons
 
 std::optional<model::Drift> check_service(const ServiceConfig& config, const bindings::Record& record,
                                           const std::string& state_dir) {
-  if (config.mode == ServiceMode::off || !has_service(record)) return std::nullopt;
+  if (config.mode == ServiceMode::off || !is_service(record.leases)) return std::nullopt;
   if (is_service_process_running(state_dir, record.id).value_or(false)) return std::nullopt;
   if (auto daemon = reach_daemon(config); daemon && serves(*daemon, record.id)) return std::nullopt;
   return model::Drift{fmt::format("address service of '{}'", record.guest.tap), "running", "ended"};

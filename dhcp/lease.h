@@ -112,5 +112,8 @@ struct Leases {
 inline bool is_service(const Leases& leases) {
   return leases.v4 || leases.v6 || leases.router;
 }
+inline bool is_service_of_ipv6(const Leases& leases) {
+  return leases.v6 || leases.router;
+}
 
 }  // namespace podnic::dhcp

@@ -97,7 +97,7 @@ dhcp::Leases checked(dhcp::Leases leases) {
   if (const auto name = check_interface_name(leases.device); !name) {
     refuse(name.error().message);
   }
-  if (!leases.v4 && !leases.v6 && !leases.router) refuse("there is nothing to serve");
+  if (!is_service(leases)) refuse("there is nothing to serve");
   if (leases.v4 && !(leases.v4->address.address.is_v4() && leases.v4->server.is_v4())) {
     refuse("'v4' has an address that is not IPv4");
   }

@@ -5,8 +5,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <net/ethernet.h>
-#include <netinet/icmp6.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/resource.h>
@@ -23,8 +21,8 @@
 
 #include "launcher/descriptors.h"
 #include "netsetup/kernel/netns.h"
+#include "netsetup/model/neighbor_discovery.h"
 #include "netsetup/types/bytes.h"
-#include "netsetup/types/checksum.h"
 
 namespace podnic::launcher {
 namespace {
@@ -97,51 +95,6 @@ Bytes arp_request(const bindings::GuestNic& guest, const IpAddress& target) {
   return frame.bytes();
 }
 
-/// RFC 4861 section 4.3, to the target's solicited-node multicast address (RFC 4291 section 2.7.1).
-Bytes neighbor_solicitation(const bindings::GuestNic& guest, const IpAddress& target) {
-  const IpAddress source = IpAddress::link_local_of(guest.mac);
-  ByteWriter group;
-  group.u16(0xff02);
-  group.zeros(9);
-  group.u8(0x01);
-  group.u8(0xff);
-  group.append(target.bytes().last(3));
-
-  ByteWriter message;
-  message.append(target.bytes());
-  message.u8(ND_OPT_SOURCE_LINKADDR);
-  message.u8(1);  // in units of eight bytes
-  message.append(guest.mac.bytes);
-  constexpr std::uint32_t header = 8;
-  const auto size = static_cast<std::uint32_t>(header + message.size());
-
-  ByteWriter pseudo;  // RFC 8200 section 8.1
-  pseudo.append(source.bytes());
-  pseudo.append(group.bytes());
-  pseudo.u32(size);
-  pseudo.u32(IPPROTO_ICMPV6);
-  pseudo.u8(ND_NEIGHBOR_SOLICIT);
-  pseudo.zeros(header - 1);
-
-  ByteWriter frame;
-  frame.u16(0x3333);  // RFC 2464 section 7
-  frame.append(ByteView(group.bytes()).last(4));
-  frame.append(guest.mac.bytes);
-  frame.u16(ETHERTYPE_IPV6);
-  frame.u32(0x60000000);
-  frame.u16(static_cast<std::uint16_t>(size));
-  frame.u8(IPPROTO_ICMPV6);
-  frame.u8(255);
-  frame.append(source.bytes());
-  frame.append(group.bytes());
-  frame.u8(ND_NEIGHBOR_SOLICIT);
-  frame.u8(0);
-  frame.u16(checksum_finish(checksum_add(checksum_add(0, pseudo.bytes()), message.bytes())));
-  frame.u32(0);
-  frame.append(message.bytes());
-  return frame.bytes();
-}
-
 /// Waits for what the helper sends, until it ends, an interruption, or a deadline.
 struct Waiter {
   const Interruption& interruption;
@@ -187,7 +140,7 @@ bool is_about_the_log(std::string_view line) {
 
 Bytes question_of(const bindings::GuestNic& guest) {
   return with_length(guest.gateway4 ? arp_request(guest, *guest.gateway4)
-                                    : neighbor_solicitation(guest, guest.gateway6.value()));
+                                    : model::neighbor_solicitation(guest.mac, guest.gateway6.value()));
 }
 
 HelperProcess::HelperProcess(const bindings::Record& record, const Place& place,

@@ -25,7 +25,6 @@ using model::NetState;
 constexpr std::array<std::string_view, 3> bridge_netfilter{"net/bridge/bridge-nf-call-arptables",
                                                            "net/bridge/bridge-nf-call-ip6tables",
                                                            "net/bridge/bridge-nf-call-iptables"};
-constexpr std::string_view default_ipv6 = "net/ipv6/conf/default/disable_ipv6";
 
 std::string conf(Family family, const std::string& link, std::string_view name) {
   return fmt::format("net/ipv{}/conf/{}/{}", family == Family::v4 ? 4 : 6, link, name);
@@ -88,23 +87,11 @@ struct Plumbing {
   const PodNetwork& network;
   const dhcp::Leases& leases;
 
-  [[nodiscard]] bool has_ipv6() const {
-    return exists(input.observed, default_ipv6) && nic.link.mtu >= model::min_ipv6_mtu;
-  }
-  [[nodiscard]] bool serves_ipv6() const { return leases.v6 || leases.router; }
-
-  [[nodiscard]] Link link(std::string kind, const MacAddress& mac) const {
-    return {.kind = std::move(kind),
-            .mac = mac,
-            .mtu = std::min(nic.link.mtu, max_tap_mtu),
-            .up = true,
-            .master = {},
-            .alias = input.tag,
-            .ipv6_link_local = !has_ipv6()};
-  }
+  [[nodiscard]] bool has_ipv6() const { return links_have_ipv6(input, nic); }
+  [[nodiscard]] bool serves_ipv6() const { return is_service_of_ipv6(leases); }
 
   void add_links(NetState& desired) const {
-    Link bridge = link("bridge", macs.bridge);
+    Link bridge = link_beside(input, nic, "bridge", macs.bridge);
     bridge.bridge =
         model::BridgeOptions{.multicast_snooping = false, .group_forward_mask = input.request.group_fwd_mask};
     if (network.first_address(Family::v4) && leases.v4)
@@ -114,25 +101,20 @@ struct Plumbing {
     }
     // Two ports need no learning, and nobody can tell the bridge lies about where the guest is.
     const model::PortOptions port{.learning = false};
-    Link tap = link("tun", macs.tap);
+    Link tap = link_beside(input, nic, "tun", macs.tap);
     tap.master = names.bridge;
     tap.port = port;
     tap.tap = model::TapOptions{.uid = input.request.tap.uid,
                                 .gid = input.request.tap.gid,
                                 .multi_queue = input.request.tap.queues > 1,
                                 .vnet_hdr = true};
-    Link pod = nic.link;
-    pod.mac = macs.nic;
+    Link pod = nic_without_address(input, nic, macs.nic);
     pod.master = names.bridge;
     pod.port = port;
-    pod.up = true;
-    pod.addresses.clear();
-    pod.former_name = nic.name;
-    if (has_ipv6()) pod.ipv6_link_local = false;
     desired.links[names.bridge] = std::move(bridge);
     desired.links[names.tap] = std::move(tap);
     desired.links[names.nic] = std::move(pod);
-    desired.links[nic.name] = placeholder_of(input, nic, names.placeholder, has_ipv6());
+    desired.links[nic.name] = placeholder_of(input, nic, names.placeholder);
   }
 
   void add_sysctls(NetState& desired) const {

@@ -59,7 +59,7 @@ Table table_of(const Filter& wanted) {
     to_guest(icmpv6_type_is(router_advertisement));
     from_guest(input.rules, icmpv6_type_is(router_solicitation), true);
   }
-  if (leases.v6 || leases.router) {
+  if (is_service_of_ipv6(leases)) {
     from_guest(input.rules, icmpv6_type_is(neighbour_solicitation), true);
     from_guest(input.rules, icmpv6_type_is(neighbour_advertisement), true);
   }

@@ -65,13 +65,9 @@ Chain leaving(const PassingFrames& wanted) {
 
 }  // namespace
 
-bool serves(const dhcp::Leases& leases) {
-  return leases.v4 || leases.v6 || leases.router;
-}
-
 Table table_of(const PassingFrames& wanted) {
   Table table{.comment = wanted.comment, .sets = {}, .chains = {}};
-  if (wanted.only_ip || serves(wanted.leases) || wanted.smaller_mtu) {
+  if (wanted.only_ip || is_service(wanted.leases) || wanted.smaller_mtu) {
     table = bindings::table_of(FromNetwork{.comment = wanted.comment,
                                            .nic = wanted.nic,
                                            .tap = {},
@@ -96,7 +92,7 @@ Table service_table(const PassingFrames& wanted) {
   chain.rules.push_back(rule({frame_not_from(wanted.guest), drop()}));
   if (wanted.leases.v4) chain.rules.push_back(rule({frame_type_is(ETH_P_ARP), accept()}));
   for (const Fragment& question : questions(wanted.leases)) chain.rules.push_back(rule({question, accept()}));
-  if (wanted.leases.v6 || wanted.leases.router) {
+  if (is_service_of_ipv6(wanted.leases)) {
     for (const std::uint8_t type : {neighbour_solicitation, neighbour_advertisement})
       chain.rules.push_back(rule({icmpv6_type_is(type), accept()}));
   }

@@ -31,9 +31,6 @@ struct PassingFrames {
   bool quiet = false;
 };
 
-/// Whether there is anything to answer.
-bool serves(const dhcp::Leases& leases);
-
 /// On the pod NIC, both ways.
 model::nft::Table table_of(const PassingFrames& wanted);
 

@@ -20,8 +20,6 @@ using model::Link;
 using model::MacvlanMode;
 using model::NetState;
 
-constexpr std::string_view default_ipv6 = "net/ipv6/conf/default/disable_ipv6";
-
 struct Names {
   std::string nic;  ///< the pod NIC below the macvtap
   std::string tap;
@@ -89,35 +87,20 @@ struct Plumbing {
   MacAddress nic_mac;
   MacAddress service_mac;
 
-  [[nodiscard]] bool has_ipv6() const {
-    const auto found = input.observed.sysctls.find(std::string(default_ipv6));
-    return found != input.observed.sysctls.end() && found->second && nic.link.mtu >= model::min_ipv6_mtu;
-  }
-  [[nodiscard]] bool serves_ipv6() const { return leases.v6 || leases.router; }
-  [[nodiscard]] bool serves() const { return macvtap::serves(leases); }
+  [[nodiscard]] bool has_ipv6() const { return links_have_ipv6(input, nic); }
+  [[nodiscard]] bool serves_ipv6() const { return is_service_of_ipv6(leases); }
+  [[nodiscard]] bool serves() const { return is_service(leases); }
 
   [[nodiscard]] Link link(std::string kind, const MacAddress& mac, MacvlanMode mode) const {
-    Link made{.kind = std::move(kind),
-              .mac = mac,
-              .mtu = std::min(nic.link.mtu, max_tap_mtu),
-              .up = true,
-              .master = {},
-              .alias = input.tag,
-              .ipv6_link_local = !has_ipv6()};
+    Link made = link_beside(input, nic, std::move(kind), mac);
     made.macvlan = model::MacvlanOptions{.mode = mode, .lower = names.nic};
     return made;
   }
 
   void add_links(NetState& desired) const {
     desired.links[names.tap] = link("macvtap", network.mac, mode_of(input.request));
-    Link pod = nic.link;
-    pod.mac = nic_mac;
-    pod.up = true;
-    pod.addresses.clear();
-    pod.former_name = nic.name;
-    if (has_ipv6()) pod.ipv6_link_local = false;
-    desired.links[names.nic] = std::move(pod);
-    desired.links[nic.name] = placeholder_of(input, nic, names.placeholder, has_ipv6());
+    desired.links[names.nic] = nic_without_address(input, nic, nic_mac);
+    desired.links[nic.name] = placeholder_of(input, nic, names.placeholder);
     if (!serves()) return;
     Link service = link("macvlan", service_mac, MacvlanMode::bridge);
     if (network.first_address(Family::v4) && leases.v4)
@@ -203,7 +186,7 @@ Design design(const Input& asked) {
                              .address4 = choose_server_address(input, nic),
                              .address6 = IpAddress::link_local_of(macs[1])},
                             design.notes);
-  if (!serves(design.leases)) design.leases.device = names.tap;
+  if (!is_service(design.leases)) design.leases.device = names.tap;
   design.original = original_of(input, nic, names.nic);
   const Plumbing plumbing{.input = input,
                           .nic = nic,

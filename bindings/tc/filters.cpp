@@ -100,7 +100,7 @@ Ingress tap_filters(const Way& way, std::string_view tag, const dhcp::Leases& le
         icmp6(router_solicitation, IpAddress::v6({0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2}));
   }
   // Both answer by unicast, and ask for the guest's MAC address before.
-  if (leases.v6 || leases.router) ingress.filters[63] = icmp6(neighbor_advertisement, station);
+  if (is_service_of_ipv6(leases)) ingress.filters[63] = icmp6(neighbor_advertisement, station);
   return ingress;
 }
 

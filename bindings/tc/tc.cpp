@@ -54,7 +54,7 @@ model::Link tap_link(const Input& input, const PodNetwork& network, const Server
                                            .vnet_hdr = true}};
   if (leases.v4) tap.addresses.push_back({.prefix = {server.address4, 32}});
   // Made here, not by the kernel, so that the filters can name it.
-  if (leases.v6 || leases.router) tap.addresses.push_back({.prefix = {server.address6, 64}, .no_dad = true});
+  if (is_service_of_ipv6(leases)) tap.addresses.push_back({.prefix = {server.address6, 64}, .no_dad = true});
   return tap;
 }
 
@@ -83,7 +83,7 @@ void add_sysctls(const dhcp::Leases& leases, bool has_ipv6, model::NetState& des
     set(4, "rp_filter", "2");
   }
   if (has_ipv6) {
-    set(6, "disable_ipv6", leases.v6 || leases.router ? "0" : "1");
+    set(6, "disable_ipv6", is_service_of_ipv6(leases) ? "0" : "1");
     set(6, "accept_ra", "0");
   }
 }

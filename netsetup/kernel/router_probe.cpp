@@ -15,8 +15,8 @@
 #include <cerrno>
 #include <chrono>
 
+#include "netsetup/model/neighbor_discovery.h"
 #include "netsetup/types/bytes.h"
-#include "netsetup/types/checksum.h"
 #include "netsetup/types/unique_fd.h"
 
 namespace podnic::kernel {
@@ -30,7 +30,6 @@ constexpr int solicitations = 4;
 constexpr std::uint8_t neighbor_hop_limit = 255;  // RFC 4861 section 7.1.2
 
 constexpr std::uint8_t target_link_layer_address = 2;
-constexpr std::uint8_t source_link_layer_address = 1;
 constexpr std::size_t fixed_size = 24;  // type, code, checksum, flags, target: RFC 4861 sections 4.3, 4.4
 constexpr std::uint8_t router_flag = 0x80;
 
@@ -61,45 +60,6 @@ UniqueFd open_socket(const std::string& link, unsigned index) {
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&at), sizeof(at)) < 0)
     throw Error(fmt::format("binding a socket to '{}'", link), errno);
   return socket;
-}
-
-/// A whole frame, to the target's group ff02::1:ffXX:XXXX (RFC 4291 section 2.7.1, RFC 2464 section 7).
-Bytes solicitation(const IpAddress& target, const MacAddress& mac) {
-  std::array<std::uint8_t, 16> group{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};
-  std::ranges::copy(target.bytes().last(3), group.begin() + 13);
-  constexpr std::uint16_t size = fixed_size + 8;
-  const IpAddress source = IpAddress::link_local_of(mac);
-  const auto message = [&](std::uint16_t checksum) {
-    ByteWriter writer;
-    writer.u8(ND_NEIGHBOR_SOLICIT);
-    writer.u8(0);
-    writer.u16(checksum);
-    writer.u32(0);
-    writer.append(target.bytes());
-    writer.u8(source_link_layer_address);
-    writer.u8(1);  // of 8 bytes
-    writer.append(mac.bytes);
-    return writer.take();
-  };
-  ByteWriter pseudo;  // RFC 8200 section 8.1
-  pseudo.append(source.bytes());
-  pseudo.append(group);
-  pseudo.u32(size);
-  pseudo.u32(IPPROTO_ICMPV6);
-  const std::uint32_t sum = checksum_add(checksum_add(0, pseudo.bytes()), message(0));
-
-  ByteWriter frame;
-  frame.append(std::array<std::uint8_t, 6>{0x33, 0x33, group[12], group[13], group[14], group[15]});
-  frame.append(mac.bytes);
-  frame.u16(ETHERTYPE_IPV6);
-  frame.u32(0x6000'0000);
-  frame.u16(size);
-  frame.u8(IPPROTO_ICMPV6);
-  frame.u8(neighbor_hop_limit);
-  frame.append(source.bytes());
-  frame.append(group);
-  frame.append(message(checksum_finish(sum)));
-  return frame.take();
 }
 
 /// The MAC address in a router's advertisement for the target. Of one that says that it is no router a guest
@@ -137,7 +97,7 @@ struct Asker {
 
   /// Who answers for the target.
   [[nodiscard]] std::optional<MacAddress> ask(const IpAddress& target) const {
-    const Bytes frame = solicitation(target, mac);
+    const Bytes frame = model::neighbor_solicitation(mac, target);
     std::array<std::uint8_t, 2048> buffer{};
     for (int sent = 0; sent < solicitations; ++sent) {
       if (::send(socket.get(), frame.data(), frame.size(), 0) < 0) return std::nullopt;  // the link is down

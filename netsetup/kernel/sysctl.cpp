@@ -10,7 +10,7 @@
 #include <fstream>
 #include <string_view>
 
-#include "netsetup/model/converge.h"
+#include "netsetup/model/sysctl_name.h"
 #include "netsetup/types/error.h"
 #include "netsetup/types/unique_fd.h"
 

@@ -49,13 +49,6 @@ struct Drift {
 /// A link or table that must not exist is a drift only when it is owned.
 std::vector<Drift> drifts(const NetState& observed, const NetState& wanted, const Ownership& ownership);
 
-/// The link that a key such as net/ipv4/conf/LINK/forwarding belongs to; empty for "all", "default" and other
-/// keys.
-std::string link_of_sysctl(const std::string& key);
-
-/// The key of the same sysctl of another link.
-std::string sysctl_of_link(const std::string& key, const std::string& link);
-
 /// A link-local address that the kernel has made, or makes yet, of a wanted link that has none: it was found
 /// before its carrier was seen, which is when the kernel makes one. Nothing tells which it will be.
 bool comes_with_the_carrier(const Link& wanted, const Address& address);

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "netsetup/model/converge.h"
+#include "netsetup/model/sysctl_name.h"
 
 namespace podnic::model {
 namespace {
@@ -461,23 +462,6 @@ bool comes_with_the_carrier(const Link& wanted, const Address& address) {
   };
   return wanted.up && wanted.ipv6_link_local && is_made(address) && !address.lifetime &&
          std::ranges::none_of(wanted.addresses, is_made);
-}
-
-std::string link_of_sysctl(const std::string& key) {
-  for (const std::string_view folder : {"net/ipv4/conf/", "net/ipv6/conf/"}) {
-    if (!key.starts_with(folder)) continue;
-    std::string link = key.substr(folder.size());
-    link.resize(std::min(link.find('/'), link.size()));
-    return link == "all" || link == "default" ? std::string() : link;
-  }
-  return {};
-}
-
-std::string sysctl_of_link(const std::string& key, const std::string& link) {
-  const std::string other = link_of_sysctl(key);
-  if (other.empty()) return key;
-  std::string moved = key;
-  return moved.replace(moved.find("/conf/") + 6, other.size(), link);
 }
 
 Plan diff(const NetState& observed, const NetState& wanted, const Ownership& ownership) {

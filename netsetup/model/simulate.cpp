@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "netsetup/model/converge.h"
+#include "netsetup/model/sysctl_name.h"
 
 namespace podnic::model {
 namespace {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "netsetup/model/sysctl_name.h"
 #include "netsetup/types/error.h"
 #include "tests/support/attach_cases.h"
 
