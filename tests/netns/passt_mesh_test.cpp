@@ -106,8 +106,7 @@ class HelperGuest {
   std::thread carrier_;
 };
 
-/// What comes in by the proxy is a connection like any other at a port of the pod, which a VM is tried with.
-TEST(PasstMesh, WhatTheGuestSendsGoesByTheProxyWhichHasItsPorts) {
+TEST(PasstMesh, WhatComesInAndWhatGoesOutGoesByTheProxyWhichHasItsPorts) {
   const TemporaryFolder folder;
   const Pod net;
   const Place place{.netns = net.pod.path(), .state_dir = folder / "state"};
@@ -125,7 +124,7 @@ TEST(PasstMesh, WhatTheGuestSendsGoesByTheProxyWhichHasItsPorts) {
       {{.name = "inbound", .port = 15006, .sources = {}}, {.name = "outbound", .port = 15001, .sources = {}}},
       proxy_mark);
   const HelperGuest guest(record.guest, helper.take_vm_end());
-  const Answerer at_guest(guest.netns, "guest", {53});
+  const Answerer at_guest(guest.netns, "guest", {53, 80});
   const Answerer at_peer(net.peer, "peer", {3306, 5000});
   for (const Family family : both_families) {
     const bool v4 = family == Family::v4;
@@ -134,6 +133,9 @@ TEST(PasstMesh, WhatTheGuestSendsGoesByTheProxyWhichHasItsPorts) {
     EXPECT_EQ(ask(guest.netns, IPPROTO_TCP, peer, 5000), "outbound > " + answer("peer", 5000, pod));
     // What the mesh excludes, as it is.
     EXPECT_EQ(ask(guest.netns, IPPROTO_TCP, peer, 3306), answer("peer", 3306, pod));
+    // Whoever speaks to passt from the pod itself is the gateway to its guest.
+    EXPECT_EQ(ask(net.peer, IPPROTO_TCP, pod, 80),
+              "inbound > " + answer("guest", 80, v4 ? peer : *record.guest.gateway6));
     // UDP is none of the mesh's business.
     EXPECT_EQ(ask(net.peer, IPPROTO_UDP, pod, 53), answer("guest", 53, peer));
     EXPECT_EQ(ask(guest.netns, IPPROTO_UDP, peer, 5000), answer("peer", 5000, pod));
