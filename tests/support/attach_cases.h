@@ -24,8 +24,8 @@ struct AttachCase {
 };
 
 /// Calls `body` for `pods` random pods with `requests` random requests each, or with $PODNIC_TEST_REQUESTS.
-/// Whatever it does, in the end the namespace must be exactly as it was, and no descriptor, record or temporary
-/// file may be left. Ends at the first failure, which names the seed.
+/// Whatever it does, in the end the namespace must be exactly as it was, and no descriptor, record or
+/// temporary file may be left. Ends at the first failure, which names the seed.
 void for_each_request(std::uint64_t usual_seed, int pods, int requests, const std::string& binding,
                       const std::function<void(AttachCase&)>& body);
 
@@ -35,8 +35,8 @@ inline constexpr std::initializer_list<bindings::Topology> topologies{bindings::
 /// A property holds for every binding: the parameter is its name.
 class AnyBinding : public testing::TestWithParam<const char*> {
  protected:
-  /// Two hundred for masquerade. What brings one attachment safely to another is the same for all bindings, so
-  /// that fewer show what differs.
+  /// Two hundred for masquerade. What brings one attachment safely to another is the same for all bindings,
+  /// so that fewer show what differs.
   static void for_each_request(std::uint64_t usual_seed, const std::function<void(AttachCase&)>& body) {
     const std::string binding = GetParam();
     test::for_each_request(usual_seed, 10, binding == "masquerade" ? 20 : 6, binding, body);
