@@ -18,6 +18,7 @@ constexpr std::size_t longest_option = 255;
 // "BOOTP messages ... MUST be at least 300 octets": RFC 1542 section 2.1. Old clients and relays drop shorter
 // ones.
 constexpr std::size_t smallest_message = 300;
+constexpr std::size_t usual_message = 576;  // what every client takes: few are longer
 
 /// The options whose size the RFC fixes and that we act upon.
 constexpr std::array<std::pair<std::uint8_t, std::size_t>, 4> fixed_options{{
@@ -188,7 +189,7 @@ Parsed<Dhcp4Message> parse_dhcp4(ByteView packet) {
 }
 
 Bytes encode(const Dhcp4Message& message) {
-  ByteWriter writer;
+  ByteWriter writer(usual_message);
   writer.u8(static_cast<std::uint8_t>(message.op));
   writer.u8(ethernet);
   writer.u8(static_cast<std::uint8_t>(message.chaddr.bytes.size()));

@@ -98,6 +98,15 @@ std::size_t significant_bytes(const GuestRoute& route) {
   return (route.destination.length + 7U) / 8U;
 }
 
+bool can_be_told(const GuestRoute& route) {
+  return route.destination.family() == Family::v4 && (!route.gateway || route.gateway->is_v4());
+}
+
+/// The length, the destination and the router, RFC 3442.
+std::size_t told_size(const GuestRoute& route) {
+  return 1 + significant_bytes(route) + 4;
+}
+
 /// Which routes find room, in their order.
 class RouteChooser {
  public:
@@ -126,12 +135,8 @@ class RouteChooser {
   }
 
  private:
-  static bool can_be_told(const GuestRoute& route) {
-    return route.destination.family() == Family::v4 && (!route.gateway || route.gateway->is_v4());
-  }
-
   [[nodiscard]] std::size_t size_of(std::size_t index) const {
-    return taken_[index] ? 0 : 1 + significant_bytes(routes_[index]) + 4;
+    return taken_[index] ? 0 : told_size(routes_[index]);
   }
 
   /// The on-link route that leads to the router; the route itself where none does.
@@ -216,6 +221,14 @@ Bytes encode_classless_routes(std::span<const GuestRoute> routes, std::size_t ro
     writer.append(route.gateway.value_or(IpAddress{}).bytes());
   }
   return writer.take();
+}
+
+std::size_t classless_routes_size(std::span<const GuestRoute> routes) {
+  std::size_t size = 0;
+  for (const GuestRoute& route : routes) {
+    if (can_be_told(route)) size += told_size(route);
+  }
+  return size;
 }
 
 Bytes option_of(const Lease4& lease, std::uint8_t code, std::size_t room) {

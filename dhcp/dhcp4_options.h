@@ -36,6 +36,8 @@ Bytes encode_search_list(std::span<const std::string> domains, std::size_t room)
 /// bytes, those that a guest needs most: a default route, then the others in their order, each along with the
 /// on-link route that leads to its router. (What has no route of its own then goes by the default route.)
 Bytes encode_classless_routes(std::span<const GuestRoute> routes, std::size_t room);
+/// How many bytes that takes where all of them fit.
+std::size_t classless_routes_size(std::span<const GuestRoute> routes);
 
 /// The default routes among them, with what leads to their routers.
 std::vector<GuestRoute> needed_routes(std::span<const GuestRoute> routes);

@@ -93,9 +93,9 @@ class OptionPacker {
 
   /// In the order of the wire (see the header).
   std::vector<Dhcp4Option> take(std::span<const std::uint8_t> requested) {
-    std::array<std::size_t, 256> rank{};
-    rank.fill(requested.size() + 1);
-    for (std::size_t i = requested.size(); i-- > 0;) rank[requested[i]] = i + 1;
+    std::array<std::uint16_t, 256> rank{};  // a list is shorter than the largest request, 2048 bytes
+    rank.fill(static_cast<std::uint16_t>(requested.size() + 1));
+    for (std::size_t i = requested.size(); i-- > 0;) rank[requested[i]] = static_cast<std::uint16_t>(i + 1);
     rank[option4::message_type] = 0;
     // "If both the subnet mask and the router option are specified in a DHCP reply, the subnet mask option
     // MUST be first": RFC 2132 section 3.3. Equal ranks go by number.
@@ -141,7 +141,7 @@ bool add_in_order(OptionPacker& options, const Lease4& lease, std::span<const st
     done.set(code);
     Bytes data = option_of(lease, code, options.room());
     if (std::ranges::find(route_options, code) != route_options.end())
-      whole = whole && data.size() == option_of(lease, code, largest_packet * 2).size();
+      whole = whole && data.size() == classless_routes_size(lease.routes);
     if (!data.empty()) options.add(code, std::move(data));
   };
   const auto is_search = [](std::uint8_t code) { return code == option4::domain_search; };

@@ -44,6 +44,10 @@ class ByteReader {
 /// Appends big-endian values to a buffer.
 class ByteWriter {
  public:
+  ByteWriter() = default;
+  /// Grows without a copy up to `expected` bytes.
+  explicit ByteWriter(std::size_t expected) { bytes_.reserve(expected); }
+
   void u8(std::uint8_t value) { bytes_.push_back(value); }
   void u16(std::uint16_t value) {
     u8(static_cast<std::uint8_t>(value >> 8U));

@@ -179,7 +179,7 @@ TEST_P(Gateway, TheOneThatWasNamedStaysWhileItAnswers) {
   named.service.router6 = ip("fe80::abc");
   const bindings::Record made = attach(named, place_of(pod.pod)).record;
   EXPECT_EQ(made.leases.router->address, ip("fe80::abc"));
-  pod.peer.must("ip addr add fe80::abc/64 dev veth0 nodad");
+  pod.peer.configure("ip addr add fe80::abc/64 dev veth0 nodad");
   EXPECT_EQ(update(made.request, place_of(pod.pod)).record, made);
   named.service.router6 = ip("fe80::def");
   EXPECT_EQ(update(named, place_of(pod.pod)).record.leases.router->address, ip("fe80::def"));

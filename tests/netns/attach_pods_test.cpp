@@ -108,7 +108,7 @@ TEST_F(Pods, WithoutThatInterfaceAreRefused) {
 TEST_F(Pods, BehindALinkLocalGatewayPassTraffic) {
   const SpecPod pod(
       {.addresses = {prefix("10.244.1.5/32"), prefix("fd00:10:244:1::5/128")}, .link_local_gateway = true});
-  pod.peer.must("ip addr add 192.0.2.80/32 dev lo; ip addr add 2001:db8::80/128 dev lo");
+  pod.peer.configure("ip addr add 192.0.2.80/32 dev lo; ip addr add 2001:db8::80/128 dev lo");
   attached(pod, {}, [&](const Attachment& made) {
     const NamespaceGuest guest(made.record, place_of(pod));
     const Answerer at_guest(guest.netns, "guest", {80});

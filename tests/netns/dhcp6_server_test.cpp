@@ -103,7 +103,7 @@ TEST(Dhcp6ServerTest, OnlyLinkLocalSourcesAreAnswered) {
   const dhcp::Leases leases = leases6_of(2);
   const LinkedGuest guest(pod, leases);
   ServerProcess server(pod, {leases});
-  guest.netns.must("ip addr add fd10:0:2::2/120 dev eth0 nodad");
+  guest.netns.configure("ip addr add fd10:0:2::2/120 dev eth0 nodad");
   {
     const Dhcp6Socket global(guest.netns, "eth0", "fd10:0:2::2");
     global.send(encode(solicit(7)));

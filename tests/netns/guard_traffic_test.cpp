@@ -239,8 +239,8 @@ TEST_P(Guarded, AllowedAddressesPassAndAnUpdateChangesThem) {
   EXPECT_EQ(check({}, place()), std::vector<model::Drift>{});
   expect_refused(0);  // a new table counts from the start
   if (masqueraded) {
-    guest->netns.must(fmt::format("ip addr add {}/24 dev eth0 && ip addr add {}/120 dev eth0 nodad",
-                                  extra4.to_string(), extra6.to_string()));
+    guest->netns.configure(fmt::format("ip addr add {}/24 dev eth0 && ip addr add {}/120 dev eth0 nodad",
+                                       extra4.to_string(), extra6.to_string()));
     for (const IpAddress& source : {extra4, extra6}) {
       const bool v4 = source.is_v4();
       guest->netns.must(

@@ -132,7 +132,7 @@ TEST_P(Meshed, IstioSidecar) {
   const Snapshot start = take_snapshot(pod());
   for (const auto& ports : port_lists) {
     wire_mesh("istio", istio_rules, ports);
-    pod().must("ip addr add ::6/128 dev lo nodad");  // as istio-init does
+    pod().configure("ip addr add ::6/128 dev lo nodad");  // as istio-init does
     const Answerer guests(guest->netns, "guest", {22, 53, 80, 15020, 15021, 15090});
     const Answerer pods(pod(), "pod", {5001, 15020, 15021, 15090});
     const Answerer peers(peer(), "peer", {5000});
@@ -158,7 +158,7 @@ TEST_P(Meshed, IstioAmbient) {
   const std::string marks =
       "ip {0} rule add fwmark 0x111/0xfff pref 32764 lookup 100; ip {0} route add local {1} dev lo table "
       "100;";
-  peer().must(
+  peer().configure(
       "ip addr add 169.254.7.127/32 dev lo; ip addr add fd16:9254:7127:1337:ffff:ffff:ffff:ffff/128 dev lo "
       "nodad");
   const Snapshot start = take_snapshot(pod());
@@ -239,7 +239,7 @@ IpAddress far_ip(Family family) {
 TEST_P(Meshed, WhatTheGuestSendsPastTheProxyIsSaidInTheRequest) {
   for (const Family family : both_families) {
     const std::string far = far_ip(family).to_string();
-    peer().must(fmt::format("ip addr add {} dev lo{}", far, family == Family::v6 ? " nodad" : ""));
+    peer().configure(fmt::format("ip addr add {} dev lo{}", far, family == Family::v6 ? " nodad" : ""));
     pod().must(fmt::format("ip route add {} via {}", far, peer_ip(family).to_string()));
   }
   const Answerer peers(peer(), "peer", {3306, 5000});
@@ -309,7 +309,7 @@ TEST_P(Meshed, WhatTheGuestSendsPastTheProxyIsSaidInTheRequest) {
 TEST_P(Meshed, AProfileIsChangedUnderARunningGuest) {
   for (const Family family : both_families) pod().must("nft -f - <<'END'" + istio_rules(family) + "\nEND");
   wire({});
-  pod().must("ip addr add ::6/128 dev lo nodad");
+  pod().configure("ip addr add ::6/128 dev lo nodad");
   const Answerer peers(peer(), "peer", {5000});
   const MeshProxy proxy(pod(),
                         {{.name = "inbound", .port = 15006, .sources = {"127.0.0.6", "::6"}},

@@ -63,7 +63,7 @@ class HelperGuest {
                            address.address.is_v6() ? " nodad" : "");
     for (const auto& gateway : {guest.gateway4, guest.gateway6})
       batch += fmt::format("route add default via {} dev eth0\n", gateway.value().to_string());
-    netns.must(
+    netns.configure(
         fmt::format("echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; ip -b - <<'END'\n{}END", batch));
     carrier_ = std::thread([this] { carry_frames(); });
   }
@@ -112,7 +112,7 @@ TEST(PasstMesh, WhatComesInAndWhatGoesOutGoesByTheProxyWhichHasItsPorts) {
   const Place place{.netns = net.pod.path(), .state_dir = folder / "state"};
   for (const Family family : both_families)
     net.pod.must("nft -f - <<'END'" + istio_rules_of_pod(family) + "\nEND");
-  net.pod.must("ip addr add ::6/128 dev lo nodad");
+  net.pod.configure("ip addr add ::6/128 dev lo nodad");
   bindings::Request request{.binding = "passt", .mesh = "istio", .resolv_conf = "/nonexistent"};
   request.helper = {.uid = 0, .gid = 0, .socket = {}};
   // The proxy's own ports are in the range, and are left to it.

@@ -113,7 +113,7 @@ TEST_P(Inbound, OtherPortsStayThePods) {
 }
 
 TEST_P(Inbound, EveryAddressOfThePodLeadsToTheGuest) {
-  pod().must(
+  pod().configure(
       "ip addr add 10.244.1.6/24 dev eth0; ip addr add 203.0.113.7/32 dev eth0;"
       "ip addr add fd00:10:244:1::6/64 dev eth0 nodad; ip addr add 2001:db8::7/128 dev eth0 nodad");
   peer().must("ip route add 203.0.113.7 via 10.244.1.5; ip route add 2001:db8::7 via fd00:10:244:1::5");

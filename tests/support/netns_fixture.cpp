@@ -274,8 +274,14 @@ Output TestNetns::sh(const std::string& command) const {
 
 std::string TestNetns::must(const std::string& command) const {
   const Output output = sh(command);
-  if (output.status != 0) ADD_FAILURE() << command << "\nstatus " << output.status << ": " << output.err;
+  if (output.status != 0)
+    ADD_FAILURE() << command << "\nstatus " << output.status << ": " << output.err << output.out;
   return output.out;
+}
+
+void TestNetns::configure(const std::string& command) const {
+  must(command);
+  await_rest({path()});
 }
 
 nlohmann::json TestNetns::json(const std::string& command) const {

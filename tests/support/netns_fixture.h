@@ -56,6 +56,8 @@ class TestNetns {
   /// The same, giving its stdout; a status other than 0 fails the test with what it wrote to stderr.
   // NOLINTNEXTLINE(modernize-use-nodiscard): most callers want the effect only
   std::string must(const std::string& command) const;
+  /// For commands that give links or addresses: runs them, and waits as await_rest() does.
+  void configure(const std::string& command) const;
   /// What must(command) writes, as JSON: json("ip -j -d link"). Null when it cannot be parsed (fails the
   /// test).
   [[nodiscard]] nlohmann::json json(const std::string& command) const;
