@@ -1,9 +1,9 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <filesystem>
 #include <set>
 #include <string_view>
 
@@ -209,7 +209,9 @@ bool detach(const Target& target, const Place& place, const Progress& progress) 
     } catch (const Error&) {  // NOLINT(bugprone-empty-catch)
       // A record that cannot be understood names no namespace: the place itself has to do.
     }
-    if (!where.netns.empty() && !std::filesystem::exists(where.netns)) {
+    const bool has_gone = !where.netns.empty() && ::access(where.netns.c_str(), F_OK) != 0 &&
+                          (errno == ENOENT || errno == ENOTDIR);
+    if (has_gone) {
       remove_stale_locks(store.path());
       return remove_orphans(target, where.netns, store);
     }

@@ -9,10 +9,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <filesystem>
 #include <thread>
 
 #include "netsetup/types/error.h"
+#include "netsetup/types/folder.h"
 
 namespace podnic {
 namespace {
@@ -59,10 +59,9 @@ FileLock::~FileLock() {
 }
 
 void remove_stale_locks(const std::string& folder) {
-  std::error_code none;  // no folder, no locks
-  for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
-    const std::string path = entry.path();
-    if (!path.ends_with(".lock")) continue;
+  for (const std::string& name : names_in(folder)) {
+    if (!name.ends_with(".lock")) continue;
+    const std::string path = fmt::format("{}/{}", folder, name);
     const UniqueFd fd(::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
     // Who waits for it sees then that the file is another one.
     if (fd.valid() && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0 && is_still_there(fd.get(), path))

@@ -14,12 +14,12 @@
 #include <cerrno>
 #include <charconv>
 #include <csignal>
-#include <filesystem>
 #include <vector>
 
 #include "bindings/request.h"
 #include "launcher/address_service.h"
 #include "launcher/descriptors.h"
+#include "netsetup/types/folder.h"
 
 namespace podnic::cni {
 namespace {
@@ -196,9 +196,7 @@ std::optional<bool> is_service_process_running(const std::string& state_dir, con
 
 std::vector<std::string> service_process_ids(const std::string& state_dir) {
   std::vector<std::string> ids;
-  std::error_code none;  // no folder, no processes
-  for (const auto& entry : std::filesystem::directory_iterator(state_dir, none)) {
-    const std::string name = entry.path().filename();
+  for (const std::string& name : names_in(state_dir)) {
     if (!name.ends_with(suffix)) continue;
     std::string id = name.substr(0, name.size() - suffix.size());
     if (bindings::check_id(id)) ids.push_back(std::move(id));

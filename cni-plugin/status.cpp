@@ -2,7 +2,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <variant>
 
 #include "attachment/record_store.h"
@@ -11,6 +10,7 @@
 #include "cni-plugin/verbs.h"
 #include "netsetup/kernel/kernel.h"
 #include "netsetup/model/converge.h"
+#include "netsetup/types/folder.h"
 
 namespace podnic::cni {
 namespace {
@@ -38,7 +38,7 @@ model::Plan example_plan(const bindings::Request& request) {
 /// The folder is made at the first ADD.
 void check_state_folder(const std::string& path) {
   const RecordStore store(path, RecordStore::Missing::ignore);
-  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  const std::string parent = split_path(path).folder;
   struct stat folder{};
   if (::stat(path.c_str(), &folder) != 0 && ::stat(parent.c_str(), &folder) != 0)
     throw Error(fmt::format("state folder '{}' cannot be made", path), errno);

@@ -13,10 +13,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <iterator>
 
 #include "netsetup/types/error.h"
+#include "netsetup/types/folder.h"
 
 namespace podnic::launcher {
 namespace {
@@ -181,11 +181,9 @@ UniqueFd connect_control(const std::string& path, std::chrono::seconds patience)
     if (::setsockopt(socket.get(), SOL_SOCKET, option, &longest, sizeof longest) != 0)
       throw Error("setting how long to wait for the address daemon", errno);
   }
-  const std::filesystem::path whole(path);
-  const std::string parent = whole.parent_path().string();
-  const UniqueFd folder(::open(parent.empty() ? "." : parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  const int error =
-      folder.valid() ? connect_to(socket, address_in(folder, whole.filename().string())) : errno;
+  const PathParts parts = split_path(path);
+  const UniqueFd folder(::open(parts.folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const int error = folder.valid() ? connect_to(socket, address_in(folder, parts.name)) : errno;
   if (error != 0) {
     Error failure(fmt::format("connecting to the address daemon at '{}'", path), error);
     if (error == ENOENT || error == ECONNREFUSED) failure.hint("Is 'podnic daemon' running?");
@@ -198,10 +196,8 @@ UniqueFd connect_control(const std::string& path, std::chrono::seconds patience)
 }
 
 UniqueFd listen_control(const ListenOptions& options) {
-  const std::filesystem::path path(options.path);
-  const std::string parent = path.parent_path().string();
-  const std::string name = path.filename().string();
-  const UniqueFd folder = open_folder(parent.empty() ? "." : parent);
+  const auto [parent, name] = split_path(options.path);
+  const UniqueFd folder = open_folder(parent);
   const std::string temporary = "." + name + ".new";
   const std::string action = fmt::format("creating control socket '{}'", options.path);
 

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <fstream>
+#include <charconv>
 #include <string_view>
 
 #include "netsetup/model/sysctl_name.h"
@@ -61,20 +61,39 @@ constexpr std::string_view ping_groups = "net/ipv4/ping_group_range";
 /// Written there, it would mean the group of that number; "1\t0" means none everywhere, but takes a group 1.
 constexpr std::string_view foreign_groups = "65534\t65534";
 
+UniqueFd open_file(const std::string& path, int flags) {
+  return UniqueFd(::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY));
+}
+
+/// Empty where there is no such file.
+std::string read_whole(const std::string& path) {
+  const UniqueFd file = open_file(path, O_RDONLY);
+  std::string text;
+  std::array<char, 4096> part{};
+  ssize_t size = 0;
+  while (file.valid() && (size = ::read(file.get(), part.data(), part.size())) > 0)
+    text.append(part.data(), static_cast<std::size_t>(size));
+  return text;
+}
+
 /// Whether this process's user namespace has the group.
 bool has_group(std::uint64_t group) {
-  std::ifstream map("/proc/self/gid_map");
+  const std::string map = read_whole("/proc/self/gid_map");
+  const char* at = map.data();
+  const char* const end = at + map.size();
+  const auto next = [&at, end](std::uint64_t& number) {
+    at = std::find_if(at, end, [](char c) { return c >= '0' && c <= '9'; });
+    const auto [stop, error] = std::from_chars(at, end, number);
+    at = stop;
+    return error == std::errc{};
+  };
   std::uint64_t inside = 0;
   std::uint64_t outside = 0;
   std::uint64_t count = 0;
-  while (map >> inside >> outside >> count) {
+  while (next(inside) && next(outside) && next(count)) {
     if (inside <= group && group - inside < count) return true;
   }
   return false;
-}
-
-UniqueFd open_file(const std::string& path, int flags) {
-  return UniqueFd(::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY));
 }
 
 /// errno is set where it is false.
