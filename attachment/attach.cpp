@@ -148,6 +148,7 @@ void expect_free_nic(const std::string& interface, const std::string& id, Site& 
 Draft make_draft(Purpose purpose, Request request, Site& site, const RecordStore& store) {
   Draft draft;
   const std::string id = id_of({.id = request.id, .interface = request.interface}, site.identity);
+  site.seen = site.kernel.observe({});
   draft.former = load_record(store, id, site.identity);
   // What the guest is told does not change with its activation.
   GuestDns dns = purpose == Purpose::activate ? GuestDns{.dns = draft.former->guest.dns, .notes = {}}
@@ -173,6 +174,7 @@ Draft make_draft(Purpose purpose, Request request, Site& site, const RecordStore
   draft.presence = std::move(design.presence);
   if (draft.former) leave_behind(*draft.former, design, draft.wanted);
   const NetState observed = site.observe(draft.wanted, design.also_restore);
+  site.seen.reset();
 
   draft.record = {.id = id,
                   .phase = Phase::attached,

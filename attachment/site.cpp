@@ -36,6 +36,13 @@ bool has_made_something_for(Site& site, const model::NetState& observed, const s
   }
 }
 
+model::NetState look(Site& site, const kernel::Watch& watch) {
+  if (!site.seen) return site.kernel.observe(watch);
+  model::NetState state = *site.seen;
+  site.kernel.observe(watch, state);
+  return state;
+}
+
 /// Whatever the binding: nothing passes by a tap that is down.
 void take_down(const std::string& tap, model::NetState& desired) {
   if (!desired.routes.empty()) {
@@ -64,7 +71,7 @@ model::NetState Site::observe(const model::NetState& wanted, const std::vector<s
   for (const auto& [name, table] : wanted.tables) watch.tables.push_back(name);
   for (const auto& [link, ingress] : wanted.ingress) watch.ingress.push_back(link);
   for (const auto& [link, shaper] : wanted.shapers) watch.shapers.push_back(link);
-  return kernel.observe(watch);
+  return look(*this, watch);
 }
 
 bindings::Design Site::design(const bindings::Request& request, const std::string& id, const dhcp::Dns& dns,
@@ -82,7 +89,7 @@ bindings::Design Site::design(const bindings::Request& request, const std::strin
       .request = request,
       .tag = bindings::tag_of(id),
       .observed =
-          kernel.observe({.sysctls = binding.observes(request), .tables = {}, .ingress = {}, .shapers = {}}),
+          look(*this, {.sysctls = binding.observes(request), .tables = {}, .ingress = {}, .shapers = {}}),
       .before = former ? former->before : model::NetState{},
       .network = former ? former->network : model::NetState{},
       .former = former ? std::optional(former->request) : std::nullopt,
@@ -103,6 +110,7 @@ bindings::Design Site::design(const bindings::Request& request, const std::strin
       const std::string link = is_port ? bindings::name_as_port(request.interface) : request.interface;
       const MacAddress mac =
           former ? former->guest.mac : model::find_link(input.observed, request.interface)->mac;
+      seen.reset();  // an answer takes its time
       router = kernel.find_link_local(link, mac, *gateway);
       // It may have several, and somebody may have named the other one.
       if (router && known && router != known && kernel.find_link_local(link, mac, *known) == router)
@@ -226,7 +234,7 @@ std::set<std::string> tagged_others(const model::NetState& observed, const std::
 
 std::string find_holder(Site& site, const RecordStore& store, const std::string& interface,
                         const std::string& id) {
-  const model::NetState observed = site.kernel.observe({});
+  const model::NetState observed = look(site, {});
   std::set<std::string> others = tagged_others(observed, id);
   // One without a link of its own, under the id that it has unless it was given another.
   const std::string usual = id_of({.interface = interface}, site.identity);

@@ -23,6 +23,9 @@ struct Site {
   UniqueFd netns_lock;
   kernel::Kernel kernel;
   NetnsIdentity identity;
+  /// What all is decided on before the first change, where it has been looked at: links, addresses, routes
+  /// and rules are not read again then.
+  std::optional<model::NetState> seen;
 
   /// Observes what `wanted` speaks of, and `more` sysctls.
   [[nodiscard]] model::NetState observe(const model::NetState& wanted,

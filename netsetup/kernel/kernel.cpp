@@ -149,13 +149,17 @@ const NetnsIdentity& Kernel::identity() const {
 model::NetState Kernel::observe(const Watch& watch) {
   model::NetState state;
   rtnetlink::observe(*impl_->route, state);
+  observe(watch, state);
+  return state;
+}
+
+void Kernel::observe(const Watch& watch, model::NetState& state) {
   impl_->worker.run([&] {
     for (const std::string& key : watch.sysctls) state.sysctls[key] = kernel::read_sysctl(key);
   });
   for (const std::string& name : watch.tables) state.tables[name] = impl_->read_table(name);
   for (const std::string& link : watch.ingress) state.ingress[link] = tc::read_ingress(*impl_->route, link);
   for (const std::string& link : watch.shapers) state.shapers[link] = tc::read_shaper(*impl_->route, link);
-  return state;
 }
 
 void Kernel::apply(const model::Step& step) {

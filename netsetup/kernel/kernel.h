@@ -54,6 +54,8 @@ class Kernel {
 
   /// A consistent view: dumps that the kernel interrupted are read again.
   [[nodiscard]] model::NetState observe(const Watch& watch);
+  /// Reads what is watched alone, into a state that has the rest.
+  void observe(const Watch& watch, model::NetState& state);
   /// Makes one change. What is not there any more when it is to be deleted is no error.
   void apply(const model::Step& step);
 

@@ -80,6 +80,16 @@ NetnsIdentity Netns::identity(NetnsWorker& inside) const {
   return identity;
 }
 
+void Netns::enter() const {
+  if (::setns(fd_.get(), CLONE_NEWNET) == 0) return;
+  Error error(fmt::format("entering network namespace '{}'", path_), errno);
+  if (errno == EPERM)
+    error.hint(
+        "This needs CAP_SYS_ADMIN over the namespace: run as root, or as root of the user namespace "
+        "that owns it.");
+  throw error;
+}
+
 void Netns::run(const std::function<void()>& body) const {
   NetnsWorker(*this).run(body);
 }
@@ -88,15 +98,7 @@ NetnsWorker::NetnsWorker(const Netns& netns) {
   if (is_own(netns.fd())) return;
   thread_ = std::thread([this] { work(); });
   try {
-    run([&netns] {
-      if (::setns(netns.fd(), CLONE_NEWNET) == 0) return;
-      Error error(fmt::format("entering network namespace '{}'", netns.path()), errno);
-      if (errno == EPERM)
-        error.hint(
-            "This needs CAP_SYS_ADMIN over the namespace: run as root, or as root of the user namespace "
-            "that owns it.");
-      throw error;
-    });
+    run([&netns] { netns.enter(); });
   } catch (...) {
     end();
     throw;

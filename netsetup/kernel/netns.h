@@ -1,7 +1,7 @@
 // Network namespaces: to hold one open, to know it again, and to have something opened inside it.
 //
-// The process never changes its own namespace. A short-lived thread enters the pod's, opens what acts there
-// for ever after (sockets, /dev/net/tun), and ends: there is nothing to restore, so no restore can fail.
+// A short-lived thread enters the pod's, opens what acts there for ever after (sockets, /dev/net/tun), and
+// ends; or the process enters it and stays. There is nothing to restore, so no restore can fail.
 #pragma once
 
 #include <sys/types.h>
@@ -43,6 +43,10 @@ class Netns {
   /// Runs `body` in a thread inside the namespace and waits; its exception comes out here. Runs it directly
   /// when the caller is in that namespace already.
   void run(const std::function<void()>& body) const;
+
+  /// The calling thread stays inside from now on, and does by itself what a NetnsWorker does for others: for
+  /// a program of one thread whose whole work is there.
+  void enter() const;
 
   /// Takes an exclusive flock on the namespace's own file, freed with the result. No descriptor: another
   /// process holds it for longer than that. Any process of the namespace can, for as long as it likes.

@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
-"""The CNI plugin beside Debian's: each verb as a whole process, in turn, in namespaces of its own.
-
-Usage: cni.py PODNIC_PLUGIN [RUNS]. Prints medians (and the range) in milliseconds, peak memory in KiB, and the goals.
+"""The CNI plugin beside Debian's: each verb as a whole process, in turn, in namespaces of its own, with its files on a tmpfs
+as /run is one. Prints medians (and the range) in milliseconds, peak memory in KiB, and the goals.
 """
+import argparse
 import json
 import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 
-from namespaces import Namespace, in_own_namespaces
+from namespaces import Namespace, enter, in_own_namespaces, make_pod
 
 DEBIAN = "/usr/lib/cni"
 IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.244.1.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}
@@ -36,22 +35,40 @@ def environment(verb, namespace):
             "CNI_PATH": DEBIAN, "PATH": os.environ["PATH"]}
 
 
-def call(plugin, config, verb, namespace, wrapper=()):
-    start = time.perf_counter()
-    done = subprocess.run([*wrapper, plugin], input=json.dumps(config).encode(), env=environment(verb, namespace),
-                          capture_output=True, check=False)
-    took = (time.perf_counter() - start) * 1e3
-    if done.returncode != 0:
-        raise RuntimeError(f"{plugin} {verb}: {done.stdout} {done.stderr}")
-    return took, json.loads(done.stdout) if verb == "ADD" else None, done.stderr
+class Caller:
+    """Calls plugins as a runtime does, but by posix_spawn and with files: without Python's share of the time."""
+
+    def __init__(self, folder):
+        self.files = [os.path.join(folder, name) for name in ("stdin", "stdout", "stderr")]
+
+    def __call__(self, command, config, variables):
+        """Milliseconds of wall and of processor time; what was said on standard output and standard error."""
+        given, out, err = self.files
+        with open(given, "w", encoding="ascii") as file:
+            json.dump(config, file)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        actions = [(os.POSIX_SPAWN_OPEN, 0, given, os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, out, flags, 0o600),
+                   (os.POSIX_SPAWN_OPEN, 2, err, flags, 0o600)]
+        start = time.perf_counter()
+        _, status, usage = os.wait4(os.posix_spawn(command[0], command, variables, file_actions=actions), 0)
+        took = time.perf_counter() - start
+        said = []
+        for name in (out, err):
+            with open(name, encoding="utf-8") as file:
+                said.append(file.read())
+        if status != 0:
+            raise RuntimeError(f"{command} {variables.get('CNI_COMMAND')}: {said}")
+        return took * 1e3, (usage.ru_utime + usage.ru_stime) * 1e3, said
 
 
-def run_once(case, file_of, measure_memory):
+def run_once(case, call, file_of, measure_memory):
     """ADD, CHECK, DEL in a fresh pod. The memory is that of a run of its own: GNU time adds to the wall time."""
     namespace = Namespace()
-    previous = None
-    if case.before:
-        previous = call(file_of(case.before), case.before, "ADD", namespace)[1]
+
+    def answer_of(config, verb):
+        return json.loads(call([file_of(config)], config, environment(verb, namespace))[2][0] or "null")
+
+    previous = answer_of(case.before, "ADD") if case.before else None
     result = None
     for verb in case.times:
         if verb == "CHECK" and case.config["type"] == "portmap":
@@ -59,45 +76,69 @@ def run_once(case, file_of, measure_memory):
         given = case.config | {"prevResult": previous if verb == "ADD" else result}
         if verb == "ADD" and previous is None:
             del given["prevResult"]
-        wrapper = ("/usr/bin/time", "-f", "%M") if measure_memory else ()
-        took, added, said = call(file_of(case.config), given, verb, namespace, wrapper)
-        result = added or result
+        wrapper = ["/usr/bin/time", "-f", "%M"] if measure_memory else []
+        took, _, said = call([*wrapper, file_of(case.config)], given, environment(verb, namespace))
+        if verb == "ADD":
+            result = json.loads(said[0])
         if measure_memory:
-            case.peaks[verb] = max(case.peaks[verb], int(said.split()[-1]))
+            case.peaks[verb] = max(case.peaks[verb], int(said[1].split()[-1]))
         else:
             case.times[verb].append(took)
     if case.before:
-        call(file_of(case.before), case.before, "DEL", namespace)
+        answer_of(case.before, "DEL")
     os.close(namespace.fd)
 
 
-def spawn(program, variables, folder):
-    """A whole process by posix_spawn, without Python's share: milliseconds of wall and of processor time."""
-    file = os.path.join(folder, "empty.json")
-    with open(file, "w", encoding="ascii") as config:
-        config.write("{}")
-    actions = [(os.POSIX_SPAWN_OPEN, 0, file, os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    start = time.perf_counter()
-    _, status, usage = os.wait4(os.posix_spawn(program, [program], variables, file_actions=actions), 0)
-    took = time.perf_counter() - start
-    if status != 0:
-        raise RuntimeError(f"{program}: {status}")
-    return took * 1e3, (usage.ru_utime + usage.ru_stime) * 1e3
+class LinksFloor:
+    """The kernel's own time for the links of binding tc: one `ip -batch` of these changes, less one of nothing."""
+
+    def __init__(self, podnic, call, folder):
+        self.call, self.home = call, os.open("/proc/self/ns/net", os.O_RDONLY)
+        self.pod, self.peer = make_pod()
+        self.batch = os.path.join(folder, "batch")
+        plan = json.loads(self.run([podnic, "plan", "--binding", "tc", "--state-dir", folder, "--output", "json"])[2][0])
+        with open(self.batch, "w", encoding="ascii") as file:
+            for step in plan["steps"]:
+                file.writelines(command.removeprefix("ip ") + "\n" for command in step["commands"] if command.startswith("ip "))
+        self.times = {self.batch: [], os.devnull: []}
+
+    def run(self, command):
+        self.pod.enter()
+        try:
+            return self.call([shutil.which(command[0]) or command[0], *command[1:]], {}, dict(os.environ))
+        finally:
+            enter(self.home)
+
+    def measure(self):
+        for batch, times in self.times.items():
+            times.append(self.run(["ip", "-batch", batch])[0])
+        self.run(["ip", "link", "delete", "tap-eth0"])
+
+    def milliseconds(self):
+        changes, nothing = (statistics.median(times) for times in self.times.values())
+        return changes - nothing
 
 
-def version_beside_nothing(podnic, runs, folder):
+def version_beside_nothing(podnic, call, runs):
     """Medians of VERSION and of a process that does nothing, in turn: wall, processor."""
     programs = {podnic: [], "/bin/true": []}
     for _ in range(4 * runs):
         for program, times in programs.items():
-            times.append(spawn(program, {"CNI_COMMAND": "VERSION"}, folder))
+            times.append(call([program], {}, {"CNI_COMMAND": "VERSION"})[:2])
     return [[statistics.median(column) for column in zip(*times)] for times in programs.values()]
 
 
 def main():
-    podnic, runs = os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 15
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("plugin", type=os.path.abspath)
+    parser.add_argument("podnic", type=os.path.abspath, help="the command: it says what the floor has to do")
+    parser.add_argument("runs", type=int, nargs="?", default=15)
+    parser.add_argument("--tc-redirect-tap", type=os.path.abspath, metavar="FILE", help="one more plugin to compare with")
+    options = parser.parse_args()
+    podnic, runs = options.plugin, options.runs
     folder = tempfile.mkdtemp(prefix="podnic-bench-")
-    os.chmod(folder, 0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "none", folder], check=True)
+    call = Caller(folder)
     ipam = IPAM | {"dataDir": os.path.join(folder, "ipam")}
     ptp = {"cniVersion": "1.0.0", "name": "bench", "type": "ptp", "ipam": ipam}
 
@@ -106,7 +147,8 @@ def main():
                 "dhcp": {"mode": "off"}, **more}
 
     def file_of(config):
-        return podnic if config["type"] == "podnic" else os.path.join(DEBIAN, config["type"])
+        known = {"podnic": podnic, "tc-redirect-tap": options.tc_redirect_tap}
+        return known.get(config["type"]) or os.path.join(DEBIAN, config["type"])
 
     ports = [f"{1000 + 2 * i}/tcp" for i in range(100)]
     cases = [Case("podnic masquerade", ours(), ptp), Case("  with 100 ports", ours(ports=ports), ptp),
@@ -114,16 +156,21 @@ def main():
              Case("bridge", {"type": "bridge", "bridge": "bench0", "ipam": ipam}), Case("ptp", {"type": "ptp", "ipam": ipam}),
              Case("tuning", {"type": "tuning", "sysctl": {"net.core.somaxconn": "500"}}, ptp)]
     cases += [Case(f"portmap, {n}", {"type": "portmap"}, ptp, mappings=n) for n in (1, 10, 100)]
+    if options.tc_redirect_tap:
+        cases.append(Case("tc-redirect-tap", {"type": "tc-redirect-tap"}, ptp))
     try:
+        floor = LinksFloor(options.podnic, call, folder)
         for case in cases:
-            run_once(case, file_of, measure_memory=True)
+            run_once(case, call, file_of, measure_memory=True)
         for _ in range(runs):
             for case in cases:
                 if not (case.name == "portmap, 100" and len(case.times["ADD"]) >= 3):
-                    run_once(case, file_of, measure_memory=False)
-        version, nothing = version_beside_nothing(podnic, runs, folder)
+                    run_once(case, call, file_of, measure_memory=False)
+            floor.measure()
+        version, nothing = version_beside_nothing(podnic, call, runs)
     finally:
-        shutil.rmtree(folder)
+        subprocess.run(["umount", folder], check=True)
+        os.rmdir(folder)
     print(f"{'':>18} " + " ".join(f"{verb + ' ms':>24} {'KiB':>6}" for verb in ("ADD", "CHECK", "DEL")))
     for case in cases:
         cells = []
@@ -135,8 +182,12 @@ def main():
     peak = {case.name: case.peaks["ADD"] for case in cases}
     print(f"VERSION: {version[0]:.2f} ms, {version[1]:.2f} of processor (goal 2); "
           f"/bin/true: {nothing[0]:.2f} ms, {nothing[1]:.2f}")
-    print(f"ADD of binding tc beside tuning's: {add['podnic tc'] / add['tuning']:.2f}, "
-          f"memory {peak['podnic tc'] / peak['tuning']:.2f}")
+    print(f"ADD of binding tc beside tuning's ({add['tuning']:.2f} ms) and the links' floor ({floor.milliseconds():.2f} ms): "
+          f"{add['podnic tc'] / (add['tuning'] + floor.milliseconds()):.2f} (goal 0.8), "
+          f"memory beside tuning's {peak['podnic tc'] / peak['tuning']:.2f}")
+    if options.tc_redirect_tap:
+        print(f"ADD of binding tc beside tc-redirect-tap's: {add['podnic tc'] / add['tc-redirect-tap']:.2f} (goal 0.6), "
+              f"memory {peak['podnic tc'] / peak['tc-redirect-tap']:.2f} (goal 0.5)")
     print(f"peak memory of ADD beside bridge's: {peak['podnic masquerade'] / peak['bridge']:.2f} (goal 0.5)")
     print(f"ADD with 100 ports beside portmap's with 100: 1/{add['portmap, 100'] / add['with 100 ports']:.0f} (goal 1/50)")
 

@@ -13,6 +13,10 @@ def call(name, *arguments):
         raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
+def enter(fd):
+    call("setns", fd, CLONE_NEWNET)
+
+
 class Namespace:
     """A network namespace that lives as long as this object."""
 
@@ -20,13 +24,13 @@ class Namespace:
         home = os.open("/proc/self/ns/net", os.O_RDONLY)
         call("unshare", CLONE_NEWNET)
         self.fd = os.open("/proc/self/ns/net", os.O_RDONLY)
-        call("setns", home, CLONE_NEWNET)
+        enter(home)
         os.close(home)
         self.path = f"/proc/{os.getpid()}/fd/{self.fd}"
         self.run("ip link set lo up")
 
     def enter(self):
-        call("setns", self.fd, CLONE_NEWNET)
+        enter(self.fd)
 
     def wrap(self, command):
         return ["nsenter", f"--net={self.path}", *command]
