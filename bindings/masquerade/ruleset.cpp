@@ -72,7 +72,7 @@ struct Builder {
       }
     }
     if (ranges.elements.empty()) return std::nullopt;
-    const Fragment match = dport_in(protocol, ranges.name);
+    Fragment match = dport_in(protocol, ranges.name);
     table.sets.push_back(std::move(ranges));
     return match;
   }
