@@ -14,11 +14,11 @@ namespace {
 
 using model::tc::Shaper;
 
-struct Found {
+struct FoundShaper {
   Shaper shaper;
   std::uint64_t drops = 0;
 };
-using AllFound = std::map<int, Found>;  // by the index of the link
+using AllFound = std::map<int, FoundShaper>;  // by the index of the link
 
 tcmsg root_of(int index) {
   tcmsg header{};
@@ -48,7 +48,7 @@ void read_root(AllFound& all, const nlmsghdr& message) {
   const auto header = header_of<tcmsg>(message);
   // What the kernel makes by itself has no handle (qdisc_create_dflt()).
   if (message.nlmsg_type != RTM_NEWQDISC || header.tcm_parent != TC_H_ROOT || header.tcm_handle == 0) return;
-  Found found;
+  FoundShaper found;
   ByteView options;
   each_attribute(attributes_of(message, sizeof(header)), [&](int type, ByteView payload) {
     if (type == TCA_KIND) found.shaper.kind = text_in(payload);

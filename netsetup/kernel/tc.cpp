@@ -78,7 +78,7 @@ struct FoundFilter {
   std::vector<Entry> entries;
 };
 
-struct Found {
+struct FoundFilters {
   std::map<std::uint16_t, FoundFilter> filters;  ///< of chain 0, by preference
   std::map<std::uint64_t, bool> elsewhere;       ///< by chain and preference
 };
@@ -146,7 +146,7 @@ void read_options(ByteView options, FoundFilter& filter) {
   if (!is_hash_table) filter.entries.push_back(std::move(entry));
 }
 
-void read_filter(Found& found, const nlmsghdr& message) {
+void read_filter(FoundFilters& found, const nlmsghdr& message) {
   if (message.nlmsg_type != RTM_NEWTFILTER) return;
   const auto header = header_of<tcmsg>(message);
   const auto preference = static_cast<std::uint16_t>(TC_H_MAJ(header.tcm_info) >> 16U);
@@ -188,9 +188,9 @@ Filter filter_of(const NetlinkSocket& socket, const FoundFilter& found) {
   return filter;
 }
 
-Found read_hook(NetlinkSocket& socket, int index, std::uint32_t hook, const std::string& link) {
+FoundFilters read_hook(NetlinkSocket& socket, int index, std::uint32_t hook, const std::string& link) {
   Message request(RTM_GETTFILTER, NLM_F_DUMP, header_for(index, hook));
-  auto found = socket.dump<Found>(request, read_filter);
+  auto found = socket.dump<FoundFilters>(request, read_filter);
   if (!found) throw found.error().error(fmt::format("reading the filters of link '{}'", link));
   return *std::move(found);
 }
@@ -213,14 +213,14 @@ std::map<int, std::string> read_qdiscs(NetlinkSocket& socket, int only) {
 }
 
 Ingress read_filters(NetlinkSocket& socket, int index, const std::string& link, std::string qdisc) {
-  const Found found = read_hook(socket, index, ingress_hook, link);
+  const FoundFilters found = read_hook(socket, index, ingress_hook, link);
   Ingress ingress{.qdisc = std::move(qdisc), .filters = {}};
   for (const auto& [preference, filter] : found.filters)
     ingress.filters.emplace(preference, filter_of(socket, filter));
   std::size_t elsewhere = found.elsewhere.size();
   // The older kind takes every hook for its only one (ingress_tcf_block()).
   if (ingress.qdisc == "clsact") {
-    const Found egress = read_hook(socket, index, egress_hook, link);
+    const FoundFilters egress = read_hook(socket, index, egress_hook, link);
     elsewhere += egress.filters.size() + egress.elsewhere.size();
   }
   ingress.elsewhere = static_cast<unsigned>(elsewhere);

@@ -14,7 +14,7 @@
 namespace podnic::model::nft {
 namespace {
 
-constexpr std::uint32_t reg1 = NFT_REG_1;
+constexpr std::uint32_t frame_register = NFT_REG_1;
 constexpr std::uint32_t link_header = NFT_PAYLOAD_LL_HEADER;
 constexpr std::uint32_t network_header = NFT_PAYLOAD_NETWORK_HEADER;
 constexpr std::uint32_t transport_header = NFT_PAYLOAD_TRANSPORT_HEADER;
@@ -55,23 +55,23 @@ std::vector<Expr> operator+(std::vector<Expr> a, const std::vector<Expr>& b) {
 
 std::vector<Expr> compare(std::uint32_t base, std::uint32_t offset, const Value& value,
                           std::uint32_t op = NFT_CMP_EQ) {
-  return {Payload{base, offset, value.size, reg1}, Cmp{op, reg1, value}};
+  return {Payload{base, offset, value.size, frame_register}, Cmp{op, frame_register, value}};
 }
 
 std::vector<Expr> look_up(std::uint32_t base, std::uint32_t offset, std::uint32_t length,
                           std::string_view set) {
-  return {Payload{base, offset, length, reg1}, Lookup{std::string(set), reg1, 0, false}};
+  return {Payload{base, offset, length, frame_register}, Lookup{std::string(set), frame_register, 0, false}};
 }
 
 /// What nft puts before words of the Ethernet header.
 std::vector<Expr> is_ethernet() {
   const auto type = std::bit_cast<std::array<std::uint8_t, 2>>(std::uint16_t{ARPHRD_ETHER});
-  return {Meta{NFT_META_IIFTYPE, reg1}, Cmp{NFT_CMP_EQ, reg1, value_of(type)}};
+  return {Meta{NFT_META_IIFTYPE, frame_register}, Cmp{NFT_CMP_EQ, frame_register, value_of(type)}};
 }
 
 /// And of a protocol's.
 std::vector<Expr> carries(std::uint16_t ethertype) {
-  return {Meta{NFT_META_PROTOCOL, reg1}, Cmp{NFT_CMP_EQ, reg1, value_of_port(ethertype)}};
+  return {Meta{NFT_META_PROTOCOL, frame_register}, Cmp{NFT_CMP_EQ, frame_register, value_of_port(ethertype)}};
 }
 
 std::vector<Expr> carries(Family family) {
@@ -79,7 +79,7 @@ std::vector<Expr> carries(Family family) {
 }
 
 std::vector<Expr> transport(std::uint8_t protocol, std::uint32_t op = NFT_CMP_EQ) {
-  return {Meta{NFT_META_L4PROTO, reg1}, Cmp{op, reg1, bytes_of({protocol})}};
+  return {Meta{NFT_META_L4PROTO, frame_register}, Cmp{op, frame_register, bytes_of({protocol})}};
 }
 
 std::string ip_word(Family family) {
@@ -99,7 +99,7 @@ std::string type_word(std::uint16_t ethertype) {
   }
 }
 
-Fragment compare_address(const IpAddress& address, bool source, std::uint32_t op) {
+Fragment compare_ip(const IpAddress& address, bool source, std::uint32_t op) {
   const bool v4 = address.is_v4();
   const std::uint32_t offset = v4 ? (source ? 12 : 16) : (source ? 8 : 24);
   return {carries(address.family()) + compare(network_header, offset, value_of(address), op),
@@ -141,9 +141,10 @@ Fragment frame_type_is(std::uint16_t ethertype) {
 
 Fragment frame_to_bridge_group() {
   const Value mask = bytes_of({0xff, 0xff, 0xff, 0xff, 0xff, 0xf0});
-  return {is_ethernet() + std::vector<Expr>{Payload{link_header, 0, 6, reg1},
-                                            Bitwise{reg1, reg1, mask, bytes_of({0, 0, 0, 0, 0, 0})},
-                                            Cmp{NFT_CMP_EQ, reg1, bytes_of({0x01, 0x80, 0xc2, 0, 0, 0})}},
+  return {is_ethernet() +
+              std::vector<Expr>{Payload{link_header, 0, 6, frame_register},
+                                Bitwise{frame_register, frame_register, mask, bytes_of({0, 0, 0, 0, 0, 0})},
+                                Cmp{NFT_CMP_EQ, frame_register, bytes_of({0x01, 0x80, 0xc2, 0, 0, 0})}},
           "ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00"};
 }
 
@@ -154,21 +155,21 @@ Fragment frame_saddr_in(Family family, std::string_view set) {
 }
 
 Fragment remember_saddr6(std::string_view set) {
-  return {carries(Family::v6) +
-              std::vector<Expr>{Payload{network_header, 8, 16, reg1}, Remember{std::string(set), reg1}},
+  return {carries(Family::v6) + std::vector<Expr>{Payload{network_header, 8, 16, frame_register},
+                                                  Remember{std::string(set), frame_register}},
           fmt::format("update @{} {{ ip6 saddr }}", set)};
 }
 
 Fragment frame_saddr_is(const IpAddress& address) {
-  return compare_address(address, true, NFT_CMP_EQ);
+  return compare_ip(address, true, NFT_CMP_EQ);
 }
 
 Fragment frame_saddr_is_not(const IpAddress& address) {
-  return compare_address(address, true, NFT_CMP_NEQ);
+  return compare_ip(address, true, NFT_CMP_NEQ);
 }
 
 Fragment frame_daddr_is(const IpAddress& address) {
-  return compare_address(address, false, NFT_CMP_EQ);
+  return compare_ip(address, false, NFT_CMP_EQ);
 }
 
 Fragment transport_is(std::uint8_t protocol) {
@@ -186,11 +187,12 @@ Fragment has_udp_header() {
 
 Fragment is_later_fragment6() {
   constexpr std::uint32_t offset_field = 40 + 2;
-  return {carries(Family::v6) + compare(network_header, ip6_next_header, bytes_of({IPPROTO_FRAGMENT})) +
-              std::vector<Expr>{Payload{network_header, offset_field, 2, reg1},
-                                Bitwise{reg1, reg1, bytes_of({0xff, 0xf8}), bytes_of({0, 0})},
-                                Cmp{NFT_CMP_NEQ, reg1, bytes_of({0, 0})}},
-          fmt::format("ip6 nexthdr {} @nh,{},16 & 0xfff8 != 0", int{IPPROTO_FRAGMENT}, 8 * offset_field)};
+  return {
+      carries(Family::v6) + compare(network_header, ip6_next_header, bytes_of({IPPROTO_FRAGMENT})) +
+          std::vector<Expr>{Payload{network_header, offset_field, 2, frame_register},
+                            Bitwise{frame_register, frame_register, bytes_of({0xff, 0xf8}), bytes_of({0, 0})},
+                            Cmp{NFT_CMP_NEQ, frame_register, bytes_of({0, 0})}},
+      fmt::format("ip6 nexthdr {} @nh,{},16 & 0xfff8 != 0", int{IPPROTO_FRAGMENT}, 8 * offset_field)};
 }
 
 Fragment udp_ports_are(std::uint16_t source, std::uint16_t destination) {
@@ -233,9 +235,9 @@ Fragment arp_hardware_is(const MacAddress& mac) {
 }
 
 Fragment icmpv6_type_within(std::uint8_t first, std::uint8_t last) {
-  return {transport(IPPROTO_ICMPV6) + std::vector<Expr>{Payload{transport_header, 0, 1, reg1},
-                                                        Cmp{NFT_CMP_GTE, reg1, bytes_of({first})},
-                                                        Cmp{NFT_CMP_LTE, reg1, bytes_of({last})}},
+  return {transport(IPPROTO_ICMPV6) + std::vector<Expr>{Payload{transport_header, 0, 1, frame_register},
+                                                        Cmp{NFT_CMP_GTE, frame_register, bytes_of({first})},
+                                                        Cmp{NFT_CMP_LTE, frame_register, bytes_of({last})}},
           fmt::format("meta l4proto {} icmpv6 type {}-{}", int{IPPROTO_ICMPV6}, first, last)};
 }
 
