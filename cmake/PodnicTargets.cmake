@@ -32,17 +32,18 @@ if(PODNIC_BUILD_FUZZ) # the sources with the coverage that libFuzzer is led by; 
   target_link_options(podnic_flags INTERFACE -fsanitize=address,undefined)
 endif()
 
-# podnic_folder(NAME [LOOPS] SOURCES ... USES ... THIRD_PARTY ...): one folder, one static library `podnic_NAME`.
+# podnic_folder(NAME [LOOPS] SOURCES ... [FAST ...] USES ... THIRD_PARTY ...): one folder, one static library `podnic_NAME`.
 # USES: folders whose headers this one's headers may include. THIRD_PARTY: linked privately, so that no header of a
 # folder can show a third-party type.
 # LOOPS: it works again and again for as long as a guest lives. Of all else a process needs most only once: what counts
-# there is how much of it has to be brought into memory (ADR 0023).
+# there is how much of it has to be brought into memory (ADR 0023). FAST: the files whose work grows with the number of ports.
 function(podnic_folder name)
-  cmake_parse_arguments(ARG "LOOPS" "" "SOURCES;USES;THIRD_PARTY" ${ARGN})
+  cmake_parse_arguments(ARG "LOOPS" "" "SOURCES;FAST;USES;THIRD_PARTY" ${ARGN})
   add_library(podnic_${name} STATIC ${ARG_SOURCES})
   target_compile_options(podnic_${name} PRIVATE -ffunction-sections -fdata-sections)
   if(NOT ARG_LOOPS)
     target_compile_options(podnic_${name} PRIVATE $<$<CONFIG:Release>:-Os>)
+    set_source_files_properties(${ARG_FAST} PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O2>)
   endif()
   list(TRANSFORM ARG_USES PREPEND podnic_)
   target_link_libraries(podnic_${name} PUBLIC ${ARG_USES} PRIVATE $<BUILD_INTERFACE:podnic_flags> ${ARG_THIRD_PARTY})
