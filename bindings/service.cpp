@@ -287,9 +287,7 @@ std::vector<std::string> without_effect(const ServiceRequest& service, const dhc
         {!service.boot.server.empty() || !service.boot.file.empty(), "the boot file and its server"}});
   note(leases.v6.has_value(), "DHCPv6 lease", {{!service.boot.url6.empty(), "the boot URL of DHCPv6"}});
   note(leases.router.has_value(), "Router Advertisements",
-       {{service.slaac, "SLAAC"},
-        {service.router6.has_value(), "the router's address"},
-        {service.pref64.has_value(), "the NAT64 prefix"}});
+       {{service.slaac, "SLAAC"}, {service.pref64.has_value(), "the NAT64 prefix"}});
   if (service.ipv6_only && dhcp4)
     notes.emplace_back("Without effect, for the pod has IPv4: the option IPv6-only preferred.");
   return notes;

@@ -56,6 +56,7 @@ file(RELATIVE_PATH podnic_pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(${PROJECT_SOURCE_DIR}/cmake/podnic.pc.in ${PROJECT_BINARY_DIR}/podnic.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/podnic.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
+install(FILES ${PROJECT_SOURCE_DIR}/packaging/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 file(GLOB podnic_manuals CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.[1-9])
 foreach(manual IN LISTS podnic_manuals)
   string(REGEX MATCH "[1-9]$" section ${manual})

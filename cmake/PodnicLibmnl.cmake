@@ -34,7 +34,11 @@ function(podnic_fetch_libmnl archive)
   endif()
   execute_process(COMMAND dpkg-deb --extract ${folder}/${package} ${folder}/package COMMAND_ERROR_IS_FATAL ANY)
   file(GLOB_RECURSE found ${folder}/package/libmnl.a)
-  file(COPY_FILE ${found} ${archive})
+  if(NOT EXISTS "${found}")
+    podnic_without_libmnl("Debian's ${package} has no other one than '${found}'.")
+  endif()
+  file(COPY_FILE ${found} ${archive}.new)
+  file(RENAME ${archive}.new ${archive})
 endfunction()
 
 # Once, and again when the version above is another one.

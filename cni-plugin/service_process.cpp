@@ -105,10 +105,13 @@ UniqueFd leave_runtime(std::vector<int> kept) {
 }
 
 /// The service's whole life. Never returns. Why it could not begin goes to whoever waits at `ready_fd`.
-[[noreturn]] void run_service(const dhcp::Leases& leases, dhcp::Sockets sockets, const std::string& file,
-                              int ready_fd) {
+[[noreturn]] void run_service(const dhcp::Leases& leases, dhcp::Sockets sockets, const std::string& netns,
+                              const std::string& file, int ready_fd) {
   int status = 1;
   try {
+    // An ADD that was refused is in another one, which this process would keep for as long as it lives.
+    const kernel::Netns own = kernel::Netns::open(netns);
+    if (own.inode() != kernel::Netns::current().inode()) own.enter();
     // Before the lock's descriptor is closed: from then on it can be found.
     write_file(file, identity_of(::getpid()));
     std::vector<int> kept{ready_fd};
@@ -159,7 +162,8 @@ void start_service_process(const bindings::Record& record, const Place& place, c
     ::setsid();
     // No leader of a session, which could get a terminal; and no child of a runtime that would not reap it.
     const pid_t service = ::fork();
-    if (service == 0) run_service(record.leases, std::move(sockets), file, ready_write.release());
+    if (service == 0)
+      run_service(record.leases, std::move(sockets), place.netns, file, ready_write.release());
     ::_exit(service < 0 ? 1 : 0);
   }
   ready_write.reset();

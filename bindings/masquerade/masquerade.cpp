@@ -281,6 +281,20 @@ Forwarding forwarding(const Choice& choice, const Forwards& forwards) {
   return all;
 }
 
+/// Whoever names the networks that go by the proxy may have had one family in mind.
+void note_family_past_mesh(const Choice& choice, const Request& request, std::vector<std::string>& notes) {
+  const std::vector<IpPrefix>& included = request.mesh_outbound.include_networks;
+  if (included.empty()) return;
+  for (const Family family : {Family::v4, Family::v6}) {
+    const bool wired = !(family == Family::v4 ? choice.pod4 : choice.pod6).empty();
+    if (wired && std::ranges::find(included, family, &IpPrefix::family) == included.end())
+      notes.push_back(
+          fmt::format("All that the guest sends over IPv{} goes past the mesh's proxy: none of the "
+                      "networks that go by it is of that family.",
+                      family == Family::v4 ? 4 : 6));
+  }
+}
+
 /// Nothing leads back to an address outside the guest's network.
 void refuse_allowed_elsewhere(const Choice& choice, const Request& request) {
   for (const IpPrefix& prefix : request.allowed) {
@@ -336,6 +350,7 @@ Design design(const Input& input) {
   }
   if (!choice.pod6.empty()) design.also_restore = forwarding_side_effects(input.observed, design.desired);
   const Mesh* mesh = find_mesh(input.request.mesh);
+  note_family_past_mesh(choice, input.request, design.notes);
   const auto forwards = forwards_of(input.request);
   const auto reserved = normalize({}, input.request.reserved_ports);
   auto past_proxy = normalize({}, input.request.mesh_outbound.exclude_ports);

@@ -59,7 +59,8 @@ class Delete(Case):
         with self.assertRaises(PluginError) as refused:
             self.ours.ours("ADD", other)
         self.assertEqual(refused.exception.code, 101)
-        self.assertEqual(len(cni.services_of(self.ours)), 1)
+        service, = cni.services_of(self.ours)
+        self.assertTrue(os.path.samefile(f"/proc/{service}/ns/net", self.container.netns), "it holds the other one's")
         other.id = "elsewhere"
         self.network.delete(other)
         self.delete()

@@ -275,7 +275,7 @@ TEST_F(Dhclient6Test, IsRefusedAfterARebootWithAnAddressOfAnotherLink) {
 class Udhcpc6Test : public Dhcp6ClientTest {
  protected:
   [[nodiscard]] Process start(const std::vector<std::string>& options = {}) const {
-    std::vector<std::string> command{PODNIC_UDHCPC6, "-i", "eth0", "-f", "-t", "5", "-T", "1"};
+    std::vector<std::string> command{PODNIC_UDHCPC6, "-i", "eth0", "-f", "-t", "5", "-T", "3"};
     command.insert(command.end(), {"-O", "dns", "-O", "search", "-s", script_.path()});
     command.insert(command.end(), options.begin(), options.end());
     return {guest_, command};

@@ -78,8 +78,13 @@ void make_own_dev() {
     if (S_ISLNK(status.st_mode)) {
       std::filesystem::copy_symlink(entry.path(), here);
     } else if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) {
-      if (::mknod(here.c_str(), status.st_mode, status.st_rdev) < 0 ||
-          ::chmod(here.c_str(), status.st_mode & 07777U) < 0)
+      if (::mknod(here.c_str(), status.st_mode, status.st_rdev) == 0) {
+        if (::chmod(here.c_str(), status.st_mode & 07777U) < 0) fail(here.c_str());
+        continue;
+      }
+      // Root of a user namespace alone: mknod(2) asks for more.
+      const UniqueFd place(::open(here.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+      if (!place.valid() || ::mount(entry.path().c_str(), here.c_str(), nullptr, MS_BIND, nullptr) < 0)
         fail(here.c_str());
     } else if (S_ISDIR(status.st_mode) && name != "podnic") {
       if (::mkdir(here.c_str(), 0755) < 0 ||
