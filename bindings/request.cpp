@@ -14,11 +14,6 @@
 namespace podnic::bindings {
 namespace {
 
-template <typename T>
-void require(const Parsed<T>& parsed) {
-  if (!parsed) refuse(parsed.error().message);
-}
-
 void check_cidr(const IpPrefix& cidr, Family family, std::string_view field) {
   // A network address, the gateway, the guest and (IPv4) a broadcast address have to fit.
   const unsigned longest = family == Family::v4 ? 30 : 126;

@@ -14,6 +14,7 @@
 #include "bindings/masquerade/routing.h"
 #include "bindings/masquerade/ruleset.h"
 #include "bindings/mesh.h"
+#include "bindings/refuse.h"
 #include "netsetup/types/interface_name.h"
 
 namespace podnic::bindings::masquerade {
@@ -351,12 +352,9 @@ Design design(const Input& input) {
   if (!choice.pod6.empty()) design.also_restore = forwarding_side_effects(input.observed, design.desired);
   const Mesh* mesh = find_mesh(input.request.mesh);
   note_family_past_mesh(choice, input.request, design.notes);
-  const auto forwards = forwards_of(input.request);
-  const auto reserved = normalize({}, input.request.reserved_ports);
-  auto past_proxy = normalize({}, input.request.mesh_outbound.exclude_ports);
-  if (!forwards) throw Error(forwards.error().message, 0, ErrorKind::bad_request);
-  if (!reserved) throw Error(reserved.error().message, 0, ErrorKind::bad_request);
-  if (!past_proxy) throw Error(past_proxy.error().message, 0, ErrorKind::bad_request);
+  const Forwards forwards = require(forwards_of(input.request));
+  const Forwards reserved = require(normalize({}, input.request.reserved_ports));
+  Forwards past_proxy = require(normalize({}, input.request.mesh_outbound.exclude_ports));
   if (mesh != nullptr && mesh->transparent && choice.table != 0) {
     throw Error(
         fmt::format("{} marks what its proxy's answers are routed by, and so does the guest's routing "
@@ -371,7 +369,7 @@ Design design(const Input& input) {
                     "::1, where Linux leads nothing from outside.",
                     mesh->name));
   }
-  design.forwarding = forwarding(choice, *forwards);
+  design.forwarding = forwarding(choice, forwards);
   design.presence = {.link = choice.pod_interface, .mac = choice.pod_mac, .addresses = choice.pod4};
   design.presence.addresses.insert(design.presence.addresses.end(), choice.pod6.begin(), choice.pod6.end());
   design.desired.tables[table_name(choice.pod_interface)] =
@@ -383,11 +381,11 @@ Design design(const Input& input) {
                .v6 = nat_family(choice.pod6, choice.cidr6, choice.guest6, input.request),
                .guarded = input.request.guard,
                .mtu = static_cast<std::uint16_t>(choice.mtu),
-               .forwards = *forwards,
+               .forwards = forwards,
                .number = choice.table,
-               .reserved = reserved->except,
+               .reserved = reserved.except,
                .mesh = mesh,
-               .past_proxy = past_proxy->except[IPPROTO_TCP],
+               .past_proxy = past_proxy.except[IPPROTO_TCP],
                .quiet = input.request.quiet});
   refuse_allowed_elsewhere(choice, input.request);
   if (input.request.guard) {

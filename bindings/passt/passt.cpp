@@ -90,11 +90,10 @@ void refuse_what_is_not_answered(const Request& request) {
 }
 
 Forwards read_forwards(const Request& request) {
-  Parsed<Forwards> forwards = forwards_of(request);
-  if (!forwards) refuse(forwards.error().message);
-  if (forwards->ports.contains(IPPROTO_SCTP))
+  Forwards forwards = require(forwards_of(request));
+  if (forwards.ports.contains(IPPROTO_SCTP))
     refuse_feature("a port of SCTP", "passt carries TCP, UDP and ICMP echo");
-  return *std::move(forwards);
+  return forwards;
 }
 
 std::uint32_t choose_mtu(const Request& request, const PodNetwork& network, bool ipv6) {
