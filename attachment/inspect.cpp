@@ -87,6 +87,11 @@ void add_address_drifts(const Record& record, const model::NetState& observed,
 
 }  // namespace
 
+void enter_netns_of(const Target& target, const Place& place) {
+  const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
+  open_netns(resolve(target, place, store)).enter();
+}
+
 Record find_attachment(const Target& target, const Place& place) {
   const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
   const NetnsIdentity netns = open_netns(resolve(target, place, store)).identity();

@@ -197,6 +197,8 @@ UniqueFd open_stop_signals() {
 
 int serve_command(const Invocation& invocation) {
   const UniqueFd stop = open_stop_signals();
+  // Where no thread was ever started, the C library takes no locks.
+  enter_netns_of(invocation.target, invocation.place);
   const bindings::Record record = find_attachment(invocation.target, invocation.place);
   if (invocation.hand_over) {
     launcher::DaemonClient daemon(invocation.control.path);

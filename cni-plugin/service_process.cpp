@@ -110,8 +110,7 @@ UniqueFd leave_runtime(std::vector<int> kept) {
   int status = 1;
   try {
     // An ADD that was refused is in another one, which this process would keep for as long as it lives.
-    const kernel::Netns own = kernel::Netns::open(netns);
-    if (own.inode() != kernel::Netns::current().inode()) own.enter();
+    kernel::Netns::open(netns).enter();
     // Before the lock's descriptor is closed: from then on it can be found.
     write_file(file, identity_of(::getpid()));
     std::vector<int> kept{ready_fd};

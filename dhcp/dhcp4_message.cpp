@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -32,10 +34,11 @@ std::unexpected<ParseError> refuse(std::string why) {
   return std::unexpected(ParseError{std::move(why)});
 }
 
-/// Joins the parts of options that occur more than once, in the order of their arrival (RFC 3396 section 7).
+/// Collects the options of all fields, and joins the parts of those that occur more than once in the order of
+/// their arrival (RFC 3396 section 7).
 class OptionCollector {
  public:
-  explicit OptionCollector(std::vector<Dhcp4Option>& options) : options_(options) { options_.reserve(16); }
+  OptionCollector() { parts_.reserve(16); }
 
   /// Reads one field of options up to its end mark; false when an option ends after the field.
   [[nodiscard]] bool read(ByteView field) {
@@ -54,23 +57,38 @@ class OptionCollector {
   /// Option 52: bit 0 says that 'file' holds options, bit 1 that 'sname' does (RFC 2132 section 9.3).
   [[nodiscard]] unsigned overload() const { return overload_; }
 
+  [[nodiscard]] Dhcp4OptionList joined() {
+    if (parts_.size() > codes_) {
+      std::ranges::stable_sort(parts_, {}, [this](const auto& part) { return place_[part.code]; });
+    }
+    Dhcp4OptionList list;
+    list.reserve(codes_, size_);
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      const auto& [code, data] = parts_[i];
+      if (i > 0 && code == parts_[i - 1].code) {
+        list.extend_last(data);
+      } else {
+        list.push_back(code, data);
+      }
+    }
+    return list;
+  }
+
  private:
   void append(std::uint8_t code, ByteView data) {
     if (code == option4::overload) {
       if (!data.empty()) overload_ = data[0];
       return;
     }
-    std::uint8_t& place = place_[code];
-    if (place == 0) {
-      options_.push_back({code, {}});
-      place = static_cast<std::uint8_t>(options_.size());  // at most 253 codes come here
-    }
-    Bytes& joined = options_[place - 1U].data;
-    joined.insert(joined.end(), data.begin(), data.end());
+    if (place_[code] == 0) place_[code] = ++codes_;  // at most 253 codes come here
+    parts_.push_back({code, data});
+    size_ += data.size();
   }
 
-  std::vector<Dhcp4Option>& options_;
-  std::array<std::uint8_t, 256> place_{};  // of each code in options_, counted from 1
+  std::vector<Dhcp4OptionList::View> parts_;
+  std::size_t size_ = 0;  // of their data
+  std::uint8_t codes_ = 0;
+  std::array<std::uint8_t, 256> place_{};  // of each code among the codes, counted from 1
   unsigned overload_ = 0;
 };
 
@@ -82,7 +100,7 @@ std::string text_of(ByteView field) {
 
 void write_text(ByteWriter& writer, const std::string& text, std::size_t field) {
   const std::size_t size = std::min(std::min(text.find('\0'), text.size()), field - 1);
-  for (const char c : std::string_view(text).substr(0, size)) writer.u8(static_cast<std::uint8_t>(c));
+  writer.append(bytes_of(text).first(size));
   writer.zeros(field - size);
 }
 
@@ -94,7 +112,7 @@ void write_address(ByteWriter& writer, const IpAddress& address) {
   }
 }
 
-void write_option(ByteWriter& writer, const Dhcp4Option& option) {
+void write_option(ByteWriter& writer, const Dhcp4OptionList::View& option) {
   ByteView rest = option.data;
   do {
     const ByteView part = rest.first(std::min(rest.size(), longest_option));
@@ -114,20 +132,15 @@ std::string_view name_of(Dhcp4Type type) {
   return index < names.size() ? names[index] : names[0];
 }
 
-const Bytes* Dhcp4Message::find(std::uint8_t code) const {
-  const auto found = std::ranges::find(options, code, &Dhcp4Option::code);
-  return found == options.end() ? nullptr : &found->data;
-}
-
 std::optional<Dhcp4Type> Dhcp4Message::type() const {
-  const Bytes* data = find(option4::message_type);
-  if (data == nullptr || data->size() != 1) return std::nullopt;
+  const auto data = find(option4::message_type);
+  if (!data || data->size() != 1) return std::nullopt;
   return static_cast<Dhcp4Type>(data->front());
 }
 
 std::optional<IpAddress> Dhcp4Message::address(std::uint8_t code) const {
-  const Bytes* data = find(code);
-  if (data == nullptr || data->size() != 4) return std::nullopt;
+  const auto data = find(code);
+  if (!data || data->size() != 4) return std::nullopt;
   return *IpAddress::from_bytes(*data);
 }
 
@@ -138,7 +151,10 @@ Parsed<Dhcp4Message> parse_dhcp4(ByteView packet) {
   }
   // From here to the options no read can fail.
   ByteReader reader(packet);
-  const auto address = [&] { return *IpAddress::from_bytes(*reader.take(4)); };
+  const auto address = [&] {
+    const ByteView bytes = *reader.take(4);
+    return IpAddress::v4(bytes[0], bytes[1], bytes[2], bytes[3]);
+  };
 
   Dhcp4Message message;
   const std::uint8_t op = *reader.u8();
@@ -164,7 +180,7 @@ Parsed<Dhcp4Message> parse_dhcp4(ByteView packet) {
 
   // "The aggregate option buffer is made up of the optional parameters field, the file field, and the sname
   // field, in that order": RFC 3396 section 5.
-  OptionCollector collector(message.options);
+  OptionCollector collector;
   if (!collector.read(reader.rest())) return refuse("an option ends after the packet");
   const bool file_is_options = (collector.overload() & 1U) != 0;
   const bool sname_is_options = (collector.overload() & 2U) != 0;
@@ -179,17 +195,18 @@ Parsed<Dhcp4Message> parse_dhcp4(ByteView packet) {
     return refuse("an option ends after the field 'sname'");
   }
 
+  message.options = collector.joined();
   for (const auto& [code, size] : fixed_options) {
-    const Bytes* data = message.find(code);
-    if (data != nullptr && data->size() != size) {
+    const auto data = message.find(code);
+    if (data && data->size() != size) {
       return refuse(fmt::format("option {} has {} bytes instead of {}", code, data->size(), size));
     }
   }
   return message;
 }
 
-Bytes encode(const Dhcp4Message& message) {
-  ByteWriter writer(usual_message);
+void write(ByteWriter& writer, const Dhcp4Message& message) {
+  const std::size_t begin = writer.size();
   writer.u8(static_cast<std::uint8_t>(message.op));
   writer.u8(ethernet);
   writer.u8(static_cast<std::uint8_t>(message.chaddr.bytes.size()));
@@ -206,13 +223,19 @@ Bytes encode(const Dhcp4Message& message) {
   write_text(writer, message.sname, sname_size);
   write_text(writer, message.file, file_size);
   writer.u32(magic_cookie);
-  for (const Dhcp4Option& option : message.options) {
+  for (const auto option : message.options) {
     if (option.code == option4::pad || option.code == option4::overload || option.code == option4::end)
       continue;
     write_option(writer, option);
   }
   writer.u8(option4::end);
-  if (writer.size() < smallest_message) writer.zeros(smallest_message - writer.size());
+  const std::size_t size = writer.size() - begin;
+  if (size < smallest_message) writer.zeros(smallest_message - size);
+}
+
+Bytes encode(const Dhcp4Message& message) {
+  ByteWriter writer(usual_message);
+  write(writer, message);
   return writer.take();
 }
 

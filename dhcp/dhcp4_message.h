@@ -10,8 +10,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
+#include "dhcp/dhcp4_option_list.h"
 #include "netsetup/types/bytes.h"
 #include "netsetup/types/error.h"
 #include "netsetup/types/ip.h"
@@ -42,45 +42,6 @@ enum class Dhcp4Type : std::uint8_t { discover = 1, offer, request, decline, ack
 /// "DISCOVER"; "unknown" for a value without a name.
 std::string_view name_of(Dhcp4Type type);
 
-/// Option numbers: RFC 2132 unless another is named.
-namespace option4 {
-inline constexpr std::uint8_t pad = 0;
-inline constexpr std::uint8_t subnet_mask = 1;
-inline constexpr std::uint8_t router = 3;
-inline constexpr std::uint8_t dns_servers = 6;
-inline constexpr std::uint8_t host_name = 12;
-inline constexpr std::uint8_t domain_name = 15;
-inline constexpr std::uint8_t interface_mtu = 26;
-inline constexpr std::uint8_t ntp_servers = 42;
-inline constexpr std::uint8_t requested_address = 50;
-inline constexpr std::uint8_t lease_time = 51;
-inline constexpr std::uint8_t overload = 52;
-inline constexpr std::uint8_t message_type = 53;
-inline constexpr std::uint8_t server_identifier = 54;
-inline constexpr std::uint8_t parameter_request_list = 55;
-inline constexpr std::uint8_t message = 56;
-inline constexpr std::uint8_t maximum_message_size = 57;
-inline constexpr std::uint8_t renewal_time = 58;    // T1
-inline constexpr std::uint8_t rebinding_time = 59;  // T2
-inline constexpr std::uint8_t client_identifier = 61;
-inline constexpr std::uint8_t boot_server_name = 66;
-inline constexpr std::uint8_t boot_file_name = 67;
-inline constexpr std::uint8_t rapid_commit = 80;                 // RFC 4039
-inline constexpr std::uint8_t relay_agent_information = 82;      // RFC 3046
-inline constexpr std::uint8_t ipv6_only_preferred = 108;         // RFC 8925
-inline constexpr std::uint8_t auto_configure = 116;              // RFC 2563
-inline constexpr std::uint8_t domain_search = 119;               // RFC 3397
-inline constexpr std::uint8_t classless_routes = 121;            // RFC 3442
-inline constexpr std::uint8_t classless_routes_microsoft = 249;  // [MS-DHCPE] 2.2.8: the bytes of 121
-inline constexpr std::uint8_t end = 255;
-}  // namespace option4
-
-struct Dhcp4Option {
-  std::uint8_t code = 0;
-  Bytes data;  ///< of any length
-  friend bool operator==(const Dhcp4Option&, const Dhcp4Option&) = default;
-};
-
 /// All fields have the names that the RFC gives them. Ethernet only: 'htype' is 1 and 'hlen' is 6.
 struct Dhcp4Message {
   Dhcp4Op op = Dhcp4Op::request;
@@ -92,12 +53,11 @@ struct Dhcp4Message {
   IpAddress siaddr;  ///< the next server to boot from
   IpAddress giaddr;  ///< the relay
   MacAddress chaddr;
-  std::string sname;                 ///< at most longest_sname bytes, no NUL
-  std::string file;                  ///< at most longest_file bytes, no NUL
-  std::vector<Dhcp4Option> options;  ///< each code once, in the order of the wire; never 0, 52 or 255
+  std::string sname;        ///< at most longest_sname bytes, no NUL
+  std::string file;         ///< at most longest_file bytes, no NUL
+  Dhcp4OptionList options;  ///< each code once, in the order of the wire; never 0, 52 or 255
 
-  /// The data of an option; nullptr when it is absent.
-  [[nodiscard]] const Bytes* find(std::uint8_t code) const;
+  [[nodiscard]] std::optional<ByteView> find(std::uint8_t code) const { return options.find(code); }
   /// Option 53; absent in BOOTP.
   [[nodiscard]] std::optional<Dhcp4Type> type() const;
   /// An option that holds one address, such as 50 and 54.
@@ -115,6 +75,8 @@ Parsed<Dhcp4Message> parse_dhcp4(ByteView packet);
 /// 52, 255) is left out, an address that is not IPv4 is written as 0.0.0.0: whatever the value, the bytes are
 /// a valid message.
 Bytes encode(const Dhcp4Message& message);
+/// The same behind what is written already.
+void write(ByteWriter& writer, const Dhcp4Message& message);
 
 /// How many bytes an option with `data_size` bytes of data takes: RFC 3396 puts a code and a length before
 /// every 255.

@@ -15,20 +15,20 @@ namespace {
 /// section 4.1.4).
 class DomainWriter {
  public:
+  explicit DomainWriter(ByteWriter& list) : list_(list), begin_(list.size()) { known_.reserve(8); }
+
   /// Appends `domain`, or nothing and false when the list would grow over `room`. A name that is none is true
   /// as well.
   bool append(std::string_view domain, std::size_t room) {
     if (!is_name(domain)) return true;
-    const std::size_t before = bytes_.size();
+    const std::size_t before = list_.size();
     const std::size_t known_before = known_.size();
     write(domain);
-    if (bytes_.size() <= room) return true;
-    bytes_.resize(before);
+    if (list_.size() - begin_ <= room) return true;
+    list_.cut(before);
     known_.resize(known_before);
     return false;
   }
-
-  Bytes take() { return std::move(bytes_); }
 
  private:
   // RFC 1035 section 2.3.4.
@@ -36,7 +36,7 @@ class DomainWriter {
   static constexpr std::size_t longest_name = 255;  // with the length bytes and the root
   // A pointer is two bytes that begin with two set bits: 14 bits of offset.
   static constexpr std::size_t farthest = 0x3fff;
-  static constexpr std::uint8_t pointer_mark = 0xc0;
+  static constexpr std::uint16_t pointer_mark = 0xc000;
 
   static bool is_name(std::string_view domain) {
     if (domain.size() + 2 > longest_name) return false;
@@ -53,45 +53,45 @@ class DomainWriter {
     while (!rest.empty()) {
       const auto known = std::ranges::find(known_, rest, &Known::name);
       if (known != known_.end()) {
-        bytes_.push_back(static_cast<std::uint8_t>(pointer_mark | (known->offset >> 8U)));
-        bytes_.push_back(static_cast<std::uint8_t>(known->offset & 0xffU));
+        list_.u16(static_cast<std::uint16_t>(pointer_mark | known->offset));
         return;
       }
-      if (bytes_.size() <= farthest) known_.push_back({rest, bytes_.size()});
+      const std::size_t offset = list_.size() - begin_;
+      if (offset <= farthest) known_.push_back({rest, offset});
       const std::string_view label = rest.substr(0, rest.find('.'));
-      bytes_.push_back(static_cast<std::uint8_t>(label.size()));
-      bytes_.insert(bytes_.end(), label.begin(), label.end());
+      list_.u8(static_cast<std::uint8_t>(label.size()));
+      list_.append(bytes_of(label));
       rest.remove_prefix(std::min(label.size() + 1, rest.size()));
     }
-    bytes_.push_back(0);  // the root
+    list_.u8(0);  // the root
   }
 
   struct Known {
     std::string_view name;
     std::size_t offset = 0;
   };
+  ByteWriter& list_;
+  std::size_t begin_;
   std::vector<Known> known_;
-  Bytes bytes_;
 };
 
-Bytes encode_addresses(const std::vector<IpAddress>& addresses, std::size_t room) {
-  Bytes bytes;
-  for (const IpAddress& address : addresses) {
-    if (!address.is_v4()) continue;
-    if (bytes.size() + 4 > room) break;
-    bytes.insert(bytes.end(), address.bytes().begin(), address.bytes().end());
-  }
-  return bytes;
+/// One of a list that stands alone; an address that is not IPv4 is passed over.
+void write_address(ByteWriter& writer, const IpAddress& address, std::size_t end) {
+  if (address.is_v4() && writer.size() + address.bytes().size() <= end) writer.append(address.bytes());
+}
+
+void write_addresses(ByteWriter& writer, const std::vector<IpAddress>& addresses, std::size_t room) {
+  const std::size_t end = writer.size() + room;
+  for (const IpAddress& address : addresses) write_address(writer, address, end);
 }
 
 /// Option 3: the routers of the default routes. A default route without one can only be told by option 121.
-Bytes encode_routers(const std::vector<GuestRoute>& routes, std::size_t room) {
-  std::vector<IpAddress> routers;
+void write_routers(ByteWriter& writer, const std::vector<GuestRoute>& routes, std::size_t room) {
+  const std::size_t end = writer.size() + room;
   for (const GuestRoute& route : routes) {
     const bool is_default = route.destination.family() == Family::v4 && route.destination.length == 0;
-    if (is_default && route.gateway) routers.push_back(*route.gateway);
+    if (is_default && route.gateway) write_address(writer, *route.gateway, end);
   }
-  return encode_addresses(routers, room);
 }
 
 std::size_t significant_bytes(const GuestRoute& route) {
@@ -174,33 +174,33 @@ std::string boot_server_of(const Lease4& lease) {
   return lease.boot_server.is_unspecified() ? std::string() : lease.boot_server.to_string();
 }
 
-Bytes encode_mask(const IpPrefix& prefix) {
-  const IpPrefix ones{IpAddress::v4(255, 255, 255, 255), prefix.length};
-  const IpAddress mask = ones.network();
-  return {mask.bytes().begin(), mask.bytes().end()};
+IpAddress mask_of(const IpPrefix& prefix) {
+  return IpPrefix{IpAddress::v4(255, 255, 255, 255), prefix.length}.network();
 }
 
-Bytes whole(Bytes bytes, std::size_t room) {
-  return bytes.size() <= room ? std::move(bytes) : Bytes{};
+void write_whole(ByteWriter& writer, ByteView value, std::size_t room) {
+  if (value.size() <= room) writer.append(value);
 }
 
-Bytes text(const std::string& value, std::size_t room) {
-  return whole({value.begin(), value.end()}, room);
-}
-
-Bytes set_by_number(const Lease4& lease, std::uint8_t code, std::size_t room) {
+void write_set_by_number(ByteWriter& writer, const Lease4& lease, std::uint8_t code, std::size_t room) {
   const auto found = std::ranges::find(lease.options, code, &Dhcp4Option::code);
-  return found == lease.options.end() || !is_settable(code) ? Bytes{} : whole(found->data, room);
+  if (found != lease.options.end() && is_settable(code)) write_whole(writer, found->data, room);
+}
+
+void write_route(ByteWriter& writer, const GuestRoute& route) {
+  const IpAddress network = route.destination.network();
+  writer.u8(route.destination.length);
+  writer.append(network.bytes().first(significant_bytes(route)));
+  writer.append(route.gateway.value_or(IpAddress{}).bytes());
 }
 
 }  // namespace
 
-Bytes encode_search_list(std::span<const std::string> domains, std::size_t room) {
-  DomainWriter writer;
+void write_search_list(ByteWriter& writer, std::span<const std::string> domains, std::size_t room) {
+  DomainWriter list(writer);
   for (const std::string& domain : domains) {
-    if (!writer.append(domain, room)) break;
+    if (!list.append(domain, room)) return;
   }
-  return writer.take();
 }
 
 std::vector<GuestRoute> needed_routes(std::span<const GuestRoute> routes) {
@@ -209,18 +209,17 @@ std::vector<GuestRoute> needed_routes(std::span<const GuestRoute> routes) {
   return chooser.chosen();
 }
 
-Bytes encode_classless_routes(std::span<const GuestRoute> routes, std::size_t room) {
+void write_classless_routes(ByteWriter& writer, std::span<const GuestRoute> routes, std::size_t room) {
+  if (classless_routes_size(routes) <= room) {
+    for (const GuestRoute& route : routes) {
+      if (can_be_told(route)) write_route(writer, route);
+    }
+    return;
+  }
   RouteChooser chooser(routes, room);
   chooser.take_defaults();
   chooser.take_all();
-  ByteWriter writer;
-  for (const GuestRoute& route : chooser.chosen()) {
-    const IpAddress network = route.destination.network();
-    writer.u8(route.destination.length);
-    writer.append(network.bytes().first(significant_bytes(route)));
-    writer.append(route.gateway.value_or(IpAddress{}).bytes());
-  }
-  return writer.take();
+  for (const GuestRoute& route : chooser.chosen()) write_route(writer, route);
 }
 
 std::size_t classless_routes_size(std::span<const GuestRoute> routes) {
@@ -231,35 +230,34 @@ std::size_t classless_routes_size(std::span<const GuestRoute> routes) {
   return size;
 }
 
-Bytes option_of(const Lease4& lease, std::uint8_t code, std::size_t room) {
+void write_option_of(ByteWriter& writer, const Lease4& lease, std::uint8_t code, std::size_t room) {
   switch (code) {
     case option4::subnet_mask:
-      return whole(encode_mask(lease.address), room);
+      return write_whole(writer, mask_of(lease.address).bytes(), room);
     case option4::router:
-      return encode_routers(lease.routes, room);
+      return write_routers(writer, lease.routes, room);
     case option4::dns_servers:
-      return encode_addresses(lease.dns.servers, room);
+      return write_addresses(writer, lease.dns.servers, room);
     case option4::host_name:
-      return text(lease.hostname, room);
+      return write_whole(writer, bytes_of(lease.hostname), room);
     case option4::domain_name:
-      return text(lease.domain, room);
+      return write_whole(writer, bytes_of(lease.domain), room);
     case option4::interface_mtu:
-      if (lease.mtu == 0) return {};
-      return whole({static_cast<std::uint8_t>(lease.mtu >> 8U), static_cast<std::uint8_t>(lease.mtu & 0xffU)},
-                   room);
+      if (lease.mtu != 0 && room >= sizeof lease.mtu) writer.u16(lease.mtu);
+      return;
     case option4::ntp_servers:
-      return encode_addresses(lease.ntp, room);
+      return write_addresses(writer, lease.ntp, room);
     case option4::boot_server_name:
-      return text(boot_server_of(lease), room);
+      return write_whole(writer, bytes_of(boot_server_of(lease)), room);
     case option4::boot_file_name:
-      return text(lease.boot_file, room);
+      return write_whole(writer, bytes_of(lease.boot_file), room);
     case option4::domain_search:
-      return encode_search_list(lease.dns.search, room);
+      return write_search_list(writer, lease.dns.search, room);
     case option4::classless_routes:
     case option4::classless_routes_microsoft:
-      return encode_classless_routes(lease.routes, room);
+      return write_classless_routes(writer, lease.routes, room);
     default:
-      return set_by_number(lease, code, room);
+      return write_set_by_number(writer, lease, code, room);
   }
 }
 

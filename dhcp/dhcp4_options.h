@@ -1,4 +1,4 @@
-// The values of single DHCPv4 options, as bytes. An empty result means: there is nothing to send, since no
+// The values of single DHCPv4 options, as bytes. Where nothing is written, there is nothing to send: no
 // option that we use may be empty.
 #pragma once
 
@@ -15,27 +15,27 @@
 
 namespace podnic::dhcp {
 
-/// The value of option `code` for this lease, in at most `room` bytes; empty when the lease has none, or it
-/// does not fit. Lists whose entries stand alone (DNS servers, search domains) are cut at the last entry that
-/// fits; of routes see encode_classless_routes().
+/// Writes the value of option `code` for this lease, in at most `room` bytes; nothing when the lease has
+/// none, or it does not fit. Lists whose entries stand alone (DNS servers, search domains) are cut at the
+/// last entry that fits; of routes see write_classless_routes().
 ///
 /// These are the options that a client may ask for; the ones that make the lease (51, 53, 54, 58, 59) and
 /// those that answer one of the client's (61, 80, 108, 116) are the responder's.
-Bytes option_of(const Lease4& lease, std::uint8_t code, std::size_t room);
+void write_option_of(ByteWriter& writer, const Lease4& lease, std::uint8_t code, std::size_t room);
 
-/// The codes that option_of() knows and that every client understands, ascending.
+/// The codes that write_option_of() knows and that every client understands, ascending.
 std::span<const std::uint8_t> common_options();
 
 /// Option 119, RFC 3397: domain names in RFC 1035 form with compression pointers into the option itself; as
 /// many of the first ones as fit into `room` bytes. A text that is no domain name (empty label, label over 63
 /// bytes, name over 255 bytes on the wire) is passed over.
-Bytes encode_search_list(std::span<const std::string> domains, std::size_t room);
+void write_search_list(ByteWriter& writer, std::span<const std::string> domains, std::size_t room);
 
 /// Options 121 and 249, RFC 3442: for each route the prefix length, the significant bytes of the destination,
 /// and the router, 0.0.0.0 for an on-link route. IPv6 routes are passed over. Where not all fit into `room`
 /// bytes, those that a guest needs most: a default route, then the others in their order, each along with the
 /// on-link route that leads to its router. (What has no route of its own then goes by the default route.)
-Bytes encode_classless_routes(std::span<const GuestRoute> routes, std::size_t room);
+void write_classless_routes(ByteWriter& writer, std::span<const GuestRoute> routes, std::size_t room);
 /// How many bytes that takes where all of them fit.
 std::size_t classless_routes_size(std::span<const GuestRoute> routes);
 

@@ -30,45 +30,45 @@ constexpr std::size_t largest_packet = 1500;
 // "a lease of 'infinity'": RFC 2131 section 3.3.
 constexpr std::uint32_t infinite = std::numeric_limits<std::uint32_t>::max();
 
-Bytes bytes_of(std::uint32_t value) {
-  ByteWriter writer;
-  writer.u32(value);
-  return writer.take();
-}
-
-Bytes bytes_of(const IpAddress& address) {
-  return {address.bytes().begin(), address.bytes().end()};
-}
-
 /// How long the IP packet of a reply may be: what the client takes (option 57), within what its link carries.
 std::size_t size_limit(const Lease4& lease, const Dhcp4Message& request) {
-  const Bytes* asked = request.find(option4::maximum_message_size);
-  const std::size_t clients = asked == nullptr ? 0 : ByteReader(*asked).u16().value_or(0);
+  const auto asked = request.find(option4::maximum_message_size);
+  const std::size_t clients = asked ? ByteReader(*asked).u16().value_or(0) : 0;
   const std::size_t links = lease.mtu == 0 ? largest_packet : lease.mtu;
   return std::max(smallest_limit, std::min({clients, links, largest_packet}));
 }
 
 /// The parameter request list. A client without one is given what every server gives: it would come up with
 /// an address, but without a router otherwise.
-std::span<const std::uint8_t> requested_options(const Dhcp4Message& request) {
-  const Bytes* list = request.find(option4::parameter_request_list);
-  return list == nullptr || list->empty() ? common_options() : std::span<const std::uint8_t>(*list);
+ByteView requested_options(const Dhcp4Message& request) {
+  const auto list = request.find(option4::parameter_request_list);
+  return !list || list->empty() ? common_options() : *list;
 }
 
 /// Collects the options of one reply; what comes first finds room first.
 class OptionPacker {
  public:
-  explicit OptionPacker(std::size_t room) : room_(room) { options_.reserve(16); }
-
-  /// The most data that another option could have.
-  [[nodiscard]] std::size_t room() const { return data_room(room_).value_or(0); }
+  explicit OptionPacker(std::size_t room) : room_(room), value_(64) { options_.reserve(24, room); }
 
   /// Leaves the option out when it does not fit.
-  void add(std::uint8_t code, Bytes data) {
+  void add(std::uint8_t code, ByteView data) {
     const std::size_t size = wire_size(data.size());
     if (size > room_) return;
     room_ -= size;
-    options_.push_back({code, std::move(data)});
+    options_.push_back(code, data);
+  }
+  void add(std::uint8_t code, std::uint32_t number) {
+    value_.cut(0);
+    value_.u32(number);
+    add(code, value_.bytes());
+  }
+  /// As the lease has it, cut to what fits (see write_option_of()). Returns the size of its data; an empty
+  /// option is left out.
+  std::size_t add(std::uint8_t code, const Lease4& lease) {
+    value_.cut(0);
+    write_option_of(value_, lease, code, data_room(room_).value_or(0));
+    if (value_.size() > 0) add(code, value_.bytes());
+    return value_.size();
   }
 
   /// As it was: what came since is left out again.
@@ -78,36 +78,35 @@ class OptionPacker {
   };
   [[nodiscard]] Mark mark() const { return {options_.size(), room_}; }
   void back_to(const Mark& mark) {
-    options_.resize(mark.options);
+    options_.cut(mark.options);
     room_ = mark.room;
   }
 
   /// Gives the room of an option back.
   void take_out(std::uint8_t code) {
-    std::erase_if(options_, [&](const Dhcp4Option& option) {
-      if (option.code != code) return false;
-      room_ += wire_size(option.data.size());
-      return true;
-    });
+    const auto data = options_.find(code);
+    if (!data) return;
+    room_ += wire_size(data->size());
+    options_.erase(code);
   }
 
   /// In the order of the wire (see the header).
-  std::vector<Dhcp4Option> take(std::span<const std::uint8_t> requested) {
-    std::array<std::uint16_t, 256> rank{};  // a list is shorter than the largest request, 2048 bytes
-    rank.fill(static_cast<std::uint16_t>(requested.size() + 1));
-    for (std::size_t i = requested.size(); i-- > 0;) rank[requested[i]] = static_cast<std::uint16_t>(i + 1);
-    rank[option4::message_type] = 0;
+  Dhcp4OptionList take(ByteView requested) {
+    std::array<std::uint16_t, 256> ranks{};  // a list is shorter than the largest request, 2048 bytes
+    ranks.fill(static_cast<std::uint16_t>(requested.size() + 1));
+    for (std::size_t i = requested.size(); i-- > 0;) ranks[requested[i]] = static_cast<std::uint16_t>(i + 1);
+    ranks[option4::message_type] = 0;
     // "If both the subnet mask and the router option are specified in a DHCP reply, the subnet mask option
     // MUST be first": RFC 2132 section 3.3. Equal ranks go by number.
-    rank[option4::subnet_mask] = std::min(rank[option4::subnet_mask], rank[option4::router]);
-    std::ranges::sort(options_, {},
-                      [&](const Dhcp4Option& option) { return std::pair(rank[option.code], option.code); });
+    ranks[option4::subnet_mask] = std::min(ranks[option4::subnet_mask], ranks[option4::router]);
+    options_.sort(ranks);
     return std::move(options_);
   }
 
  private:
   std::size_t room_;
-  std::vector<Dhcp4Option> options_;
+  Dhcp4OptionList options_;
+  ByteWriter value_;  // of the option that is added
 };
 
 /// Options 51, 58 and 59. An infinite lease has no T1 and T2: they would be times too, and clients differ in
@@ -115,12 +114,12 @@ class OptionPacker {
 /// 0xffffffff.
 void add_times(OptionPacker& options, const Lease4& lease) {
   const std::uint32_t seconds = lease.seconds.value_or(infinite);
-  options.add(option4::lease_time, bytes_of(seconds));
+  options.add(option4::lease_time, seconds);
   if (seconds == infinite) return;
   // "T1 defaults to (0.5 * duration_of_lease). T2 defaults to (0.875 * duration_of_lease)": RFC 2131
   // section 4.4.5.
-  options.add(option4::renewal_time, bytes_of(seconds / 2));
-  options.add(option4::rebinding_time, bytes_of(seconds - seconds / 8));
+  options.add(option4::renewal_time, seconds / 2);
+  options.add(option4::rebinding_time, seconds - seconds / 8);
 }
 
 constexpr std::array route_options{option4::classless_routes, option4::classless_routes_microsoft};
@@ -133,16 +132,14 @@ constexpr std::array route_options{option4::classless_routes, option4::classless
 /// Option 3 stays beside 121, although RFC 3442 would have the server leave it out: a client that follows it
 /// "MUST ignore the Router option", and one that requests 121 without making use of it still gets its default
 /// route.
-bool add_in_order(OptionPacker& options, const Lease4& lease, std::span<const std::uint8_t> requested,
-                  std::bitset<256> done) {
+bool add_in_order(OptionPacker& options, const Lease4& lease, ByteView requested, std::bitset<256> done) {
   bool whole = true;
   const auto add = [&](std::uint8_t code) {
     if (done[code]) return;
     done.set(code);
-    Bytes data = option_of(lease, code, options.room());
+    const std::size_t size = options.add(code, lease);
     if (std::ranges::find(route_options, code) != route_options.end())
-      whole = whole && data.size() == classless_routes_size(lease.routes);
-    if (!data.empty()) options.add(code, std::move(data));
+      whole = whole && size == classless_routes_size(lease.routes);
   };
   const auto is_search = [](std::uint8_t code) { return code == option4::domain_search; };
   for (const std::uint8_t code : requested) {
@@ -161,7 +158,7 @@ bool add_in_order(OptionPacker& options, const Lease4& lease, std::span<const st
 /// Routes that do not all fit are cut to what does. Those that the guest cannot do without have their room
 /// before anything else then, the others what is left in the end. A client that requests option 121 and gets
 /// none of it would have only option 3, to whose router it may know no way (169.254.1.1).
-void add_parameters(OptionPacker& options, const Lease4& lease, std::span<const std::uint8_t> requested) {
+void add_parameters(OptionPacker& options, const Lease4& lease, ByteView requested) {
   const OptionPacker::Mark start = options.mark();
   if (add_in_order(options, lease, requested, {})) return;
   options.back_to(start);
@@ -173,14 +170,12 @@ void add_parameters(OptionPacker& options, const Lease4& lease, std::span<const 
     if (std::ranges::find(requested, code) == requested.end()) continue;
     cut.push_back(code);
     done.set(code);
-    Bytes data = option_of(least, code, options.room());
-    if (!data.empty()) options.add(code, std::move(data));
+    options.add(code, least);
   }
   add_in_order(options, lease, requested, done);
   for (const std::uint8_t code : cut) {
     options.take_out(code);
-    Bytes data = option_of(lease, code, options.room());
-    if (!data.empty()) options.add(code, std::move(data));
+    options.add(code, lease);
   }
 }
 
@@ -209,17 +204,17 @@ Dhcp4Message compose(const Lease4& lease, const Dhcp4Message& request, Dhcp4Type
   if (!is_nak) fill_boot(lease, reply);
 
   OptionPacker options(size_limit(lease, request) - ip_and_udp_header - dhcp4_fixed_size - 1);
-  options.add(option4::message_type, {static_cast<std::uint8_t>(type)});
-  options.add(option4::server_identifier, bytes_of(lease.server));
-  if (is_rapid) options.add(option4::rapid_commit, {});
+  options.add(option4::message_type, std::array{static_cast<std::uint8_t>(type)});
+  options.add(option4::server_identifier, lease.server.bytes());
+  if (is_rapid) options.add(option4::rapid_commit, ByteView{});
   if (!is_nak && !is_for_inform) add_times(options, lease);
   // "the server MUST return the 'client identifier' option, unaltered, in its response message": RFC 6842
   // section 3.
-  if (const Bytes* identifier = request.find(option4::client_identifier)) {
+  if (const auto identifier = request.find(option4::client_identifier)) {
     options.add(option4::client_identifier, *identifier);
   }
-  if (is_nak) options.add(option4::message, {why.begin(), why.end()});
-  const auto requested = is_nak ? std::span<const std::uint8_t>{} : requested_options(request);
+  if (is_nak) options.add(option4::message, bytes_of(why));
+  const ByteView requested = is_nak ? ByteView{} : requested_options(request);
   if (!is_nak) add_parameters(options, lease, requested);
   reply.options = options.take(requested);
   return reply;
@@ -244,7 +239,7 @@ Dhcp4Reply address(Dhcp4Message message, const IpAddress& ciaddr) {
 /// 50) or for another lease time (51) is not granted. With option 80 the client takes the lease at once (RFC
 /// 4039 section 3.1): nobody else could have committed another.
 Dhcp4Reply offer(const Lease4& lease, const Dhcp4Message& request) {
-  const bool is_rapid = request.find(option4::rapid_commit) != nullptr;
+  const bool is_rapid = request.find(option4::rapid_commit).has_value();
   return address(compose(lease, request, is_rapid ? Dhcp4Type::ack : Dhcp4Type::offer), request.ciaddr);
 }
 
@@ -300,8 +295,8 @@ Answer answer_request(const Lease4& lease, const Dhcp4Message& request) {
 /// assign an address", "it SHOULD return 0.0.0.0 as the offered address", and "SHOULD NOT honor the Rapid
 /// Commit option" (RFC 8925 section 3.3). Another client is better off without an offer.
 Answer offer_ipv6_only(const Lease4& lease, const Dhcp4Message& request) {
-  const Bytes* list = request.find(option4::parameter_request_list);
-  if (list == nullptr || std::ranges::find(*list, option4::ipv6_only_preferred) == list->end()) {
+  const auto list = request.find(option4::parameter_request_list);
+  if (!list || std::ranges::find(*list, option4::ipv6_only_preferred) == list->end()) {
     return std::unexpected(Dhcp4Silence::ipv6_only);
   }
   Dhcp4Message reply;
@@ -310,14 +305,15 @@ Answer offer_ipv6_only(const Lease4& lease, const Dhcp4Message& request) {
   reply.flags = request.flags;
   reply.chaddr = request.chaddr;
   OptionPacker options(size_limit(lease, request) - ip_and_udp_header - dhcp4_fixed_size - 1);
-  options.add(option4::message_type, {static_cast<std::uint8_t>(Dhcp4Type::offer)});
-  options.add(option4::server_identifier, bytes_of(lease.server));
+  options.add(option4::message_type, std::array{static_cast<std::uint8_t>(Dhcp4Type::offer)});
+  options.add(option4::server_identifier, lease.server.bytes());
   // How long to wait before it asks again; zero leaves that to the client (1800 seconds, section 3.4).
-  options.add(option4::ipv6_only_preferred, bytes_of(0U));
+  options.add(option4::ipv6_only_preferred, 0U);
   add_times(options, lease);
   // No link-local IPv4 address instead: section 3.3.1, RFC 2563 section 2.3.
-  if (request.find(option4::auto_configure) != nullptr) options.add(option4::auto_configure, {0});
-  if (const Bytes* identifier = request.find(option4::client_identifier)) {
+  if (request.find(option4::auto_configure))
+    options.add(option4::auto_configure, std::array<std::uint8_t, 1>{});
+  if (const auto identifier = request.find(option4::client_identifier)) {
     options.add(option4::client_identifier, *identifier);
   }
   reply.options = options.take(*list);

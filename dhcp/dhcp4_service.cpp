@@ -8,42 +8,36 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "dhcp/packet_batch.h"
 #include "dhcp/udp_frame.h"
 
 namespace podnic::dhcp {
 
 namespace {
 
-constexpr std::size_t batch_size = 16;
-// More than an Ethernet frame carries; no client sends longer requests.
-constexpr std::size_t largest_request = 2048;
-
-/// One request, where recvmmsg() puts it.
-struct Incoming {
-  std::array<std::uint8_t, largest_request> bytes{};
-  iovec part{bytes.data(), bytes.size()};
-};
-
-/// One reply as sendmmsg() takes it: the headers, then the message, to a station.
+/// One reply as sendmmsg() takes it: an IP packet to a station.
 struct Outgoing {
   Dhcp4Type type{};
   sockaddr_ll station{};
-  IpUdpHeaders headers{};
-  Bytes message;
-  std::array<iovec, 2> parts{};
+  Bytes packet;
+  iovec part{};
 };
 
 void fill(Outgoing& out, const Dhcp4Reply& reply, const IpAddress& server, int device) {
   out.type = reply.message.type().value_or(Dhcp4Type{});
-  out.message = encode(reply.message);
-  out.headers =
-      ip_udp_headers({server, dhcp4_server_port}, {reply.destination, dhcp4_client_port}, out.message);
+  ByteWriter writer(std::move(out.packet));
+  writer.zeros(IpUdpHeaders{}.size());
+  write(writer, reply.message);
+  out.packet = writer.take();
+  std::ranges::copy(ip_udp_headers({server, dhcp4_server_port}, {reply.destination, dhcp4_client_port},
+                                   ByteView(out.packet).subspan(IpUdpHeaders{}.size())),
+                    out.packet.begin());
   out.station.sll_family = AF_PACKET;
   out.station.sll_protocol = htons(ETH_P_IP);
   out.station.sll_ifindex = device;
   out.station.sll_halen = ETH_ALEN;
   std::ranges::copy(reply.station.bytes, std::begin(out.station.sll_addr));
-  out.parts = {iovec{out.headers.data(), out.headers.size()}, iovec{out.message.data(), out.message.size()}};
+  out.part = {out.packet.data(), out.packet.size()};
 }
 
 void count(std::array<std::uint64_t, 9>& counters, Dhcp4Type type) {
@@ -66,30 +60,36 @@ std::expected<Dhcp4Reply, Dhcp4Silence> respond(const Lease4& lease, ByteView pa
 }  // namespace
 
 struct Dhcp4Service::Buffers {
-  std::array<Incoming, batch_size> requests;
+  Buffers();
+
+  PacketBatch requests;
+  std::array<iovec, batch_size> places{};
   std::array<mmsghdr, batch_size> incoming{};
   std::array<Outgoing, batch_size> replies;
   std::array<mmsghdr, batch_size> outgoing{};
 };
 
-Dhcp4Service::Dhcp4Service() : buffers_(std::make_unique<Buffers>()) {
+Dhcp4Service::Buffers::Buffers() {
   for (std::size_t i = 0; i < batch_size; ++i) {
-    msghdr& in = buffers_->incoming[i].msg_hdr;
-    in.msg_iov = &buffers_->requests[i].part;
+    places[i] = requests.place(i);
+    msghdr& in = incoming[i].msg_hdr;
+    in.msg_iov = &places[i];
     in.msg_iovlen = 1;
-    msghdr& out = buffers_->outgoing[i].msg_hdr;
-    out.msg_name = &buffers_->replies[i].station;
+    msghdr& out = outgoing[i].msg_hdr;
+    out.msg_name = &replies[i].station;
     out.msg_namelen = sizeof(sockaddr_ll);
-    out.msg_iov = buffers_->replies[i].parts.data();
-    out.msg_iovlen = buffers_->replies[i].parts.size();
+    out.msg_iov = &replies[i].part;
+    out.msg_iovlen = 1;
   }
 }
 
+Dhcp4Service::Dhcp4Service() = default;
 Dhcp4Service::~Dhcp4Service() = default;
 Dhcp4Service::Dhcp4Service(Dhcp4Service&&) noexcept = default;
 Dhcp4Service& Dhcp4Service::operator=(Dhcp4Service&&) noexcept = default;
 
 void Dhcp4Service::serve(const Lease4& lease, const Sockets& sockets, Dhcp4Counters& counters) {
+  if (!buffers_) buffers_ = std::make_unique<Buffers>();
   Buffers& buffers = *buffers_;
   // An error here is a stray one of the link (it went down, say), and reading it has cleared it.
   const int received =
@@ -101,7 +101,7 @@ void Dhcp4Service::serve(const Lease4& lease, const Sockets& sockets, Dhcp4Count
       count(counters, Dhcp4Silence::oversized);
       continue;
     }
-    const auto reply = respond(lease, ByteView(buffers.requests[i].bytes).first(in.msg_len), counters);
+    const auto reply = respond(lease, buffers.requests.packet(i, in.msg_len), counters);
     if (reply) {
       fill(buffers.replies[replies++], *reply, lease.server, sockets.device);
     } else {

@@ -8,20 +8,17 @@
 #include <cstring>
 #include <utility>
 
+#include "dhcp/packet_batch.h"
+
 namespace podnic::dhcp {
 
 namespace {
 
-constexpr std::size_t batch_size = 16;
-// More than an Ethernet frame carries; no client sends longer requests.
-constexpr std::size_t largest_request = 2048;
-
 using TypeCounters = std::array<std::uint64_t, 14>;
 
-/// One request, where recvmmsg() puts it, with its source and destination.
+/// Where recvmmsg() puts one request, its source and its destination.
 struct Incoming {
-  std::array<std::uint8_t, largest_request> bytes{};
-  iovec part{bytes.data(), bytes.size()};
+  iovec place{};
   sockaddr_in6 source{};
   alignas(cmsghdr) std::array<std::uint8_t, CMSG_SPACE(sizeof(in6_pktinfo))> control{};
 };
@@ -83,32 +80,38 @@ std::expected<Dhcp6Reply, Dhcp6Silence> respond(const Lease6& lease, ByteView pa
 }  // namespace
 
 struct Dhcp6Service::Buffers {
+  Buffers();
+
+  PacketBatch packets;
   std::array<Incoming, batch_size> requests;
   std::array<mmsghdr, batch_size> incoming{};
   std::array<Outgoing, batch_size> replies;
   std::array<mmsghdr, batch_size> outgoing{};
 };
 
-Dhcp6Service::Dhcp6Service() : buffers_(std::make_unique<Buffers>()) {
+Dhcp6Service::Buffers::Buffers() {
   for (std::size_t i = 0; i < batch_size; ++i) {
-    msghdr& in = buffers_->incoming[i].msg_hdr;
-    in.msg_iov = &buffers_->requests[i].part;
+    requests[i].place = packets.place(i);
+    msghdr& in = incoming[i].msg_hdr;
+    in.msg_iov = &requests[i].place;
     in.msg_iovlen = 1;
-    in.msg_name = &buffers_->requests[i].source;
-    in.msg_control = buffers_->requests[i].control.data();
-    msghdr& out = buffers_->outgoing[i].msg_hdr;
-    out.msg_name = &buffers_->replies[i].client;
+    in.msg_name = &requests[i].source;
+    in.msg_control = requests[i].control.data();
+    msghdr& out = outgoing[i].msg_hdr;
+    out.msg_name = &replies[i].client;
     out.msg_namelen = sizeof(sockaddr_in6);
-    out.msg_iov = &buffers_->replies[i].part;
+    out.msg_iov = &replies[i].part;
     out.msg_iovlen = 1;
   }
 }
 
+Dhcp6Service::Dhcp6Service() = default;
 Dhcp6Service::~Dhcp6Service() = default;
 Dhcp6Service::Dhcp6Service(Dhcp6Service&&) noexcept = default;
 Dhcp6Service& Dhcp6Service::operator=(Dhcp6Service&&) noexcept = default;
 
 void Dhcp6Service::serve(const Lease6& lease, int socket_fd, int device, Dhcp6Counters& counters) {
+  if (!buffers_) buffers_ = std::make_unique<Buffers>();
   Buffers& buffers = *buffers_;
   for (std::size_t i = 0; i < batch_size; ++i) {  // recvmmsg() overwrites them with the sizes that it used
     buffers.incoming[i].msg_hdr.msg_namelen = sizeof(sockaddr_in6);
@@ -125,7 +128,7 @@ void Dhcp6Service::serve(const Lease6& lease, int socket_fd, int device, Dhcp6Co
       continue;
     }
     const auto reply =
-        respond(lease, ByteView(buffers.requests[i].bytes).first(in.msg_len),
+        respond(lease, buffers.packets.packet(i, in.msg_len),
                 address_of(buffers.requests[i].source.sin6_addr), is_multicast(in.msg_hdr), counters);
     if (reply) {
       fill(buffers.replies[replies++], *reply, device);

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "dhcp/dhcp4_message.h"
+#include "dhcp/dhcp4_option_list.h"
 #include "netsetup/types/bytes.h"
 #include "netsetup/types/ip.h"
 #include "netsetup/types/mac_address.h"

@@ -8,22 +8,18 @@
 #include <cstring>
 #include <span>
 
+#include "dhcp/packet_batch.h"
 #include "dhcp/router_message.h"
 
 namespace podnic::dhcp {
 
 namespace {
 
-constexpr std::size_t batch_size = 16;
-// More than an Ethernet frame carries; a solicitation of a real guest has 8 or 16 bytes.
-constexpr std::size_t largest_solicitation = 2048;
-
 constexpr IpAddress all_nodes = IpAddress::v6({0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
 
-/// One solicitation, where recvmmsg() puts it.
+/// Where recvmmsg() puts one solicitation, its source and its hop limit.
 struct Incoming {
-  std::array<std::uint8_t, largest_solicitation> bytes{};
-  iovec part{bytes.data(), bytes.size()};
+  iovec place{};
   sockaddr_in6 source{};
   alignas(cmsghdr) std::array<std::uint8_t, CMSG_SPACE(sizeof(int))> control{};
 };
@@ -102,6 +98,9 @@ std::expected<RouterAction, RouterSilence> respond(RouterSchedule& schedule, con
 }  // namespace
 
 struct RouterService::Buffers {
+  Buffers();
+
+  PacketBatch packets;
   std::array<Incoming, batch_size> solicitations;
   std::array<mmsghdr, batch_size> incoming{};
 
@@ -184,26 +183,25 @@ void RouterService::Buffers::send(const RouterAdvert& router, RouterLink& link, 
   waiting = 0;
 }
 
-RouterService::RouterService() : buffers_(std::make_unique<Buffers>()) {
-  Buffers& buffers = *buffers_;
+RouterService::Buffers::Buffers() {
   for (std::size_t i = 0; i < batch_size; ++i) {
-    msghdr& in = buffers.incoming[i].msg_hdr;
-    in.msg_name = &buffers.solicitations[i].source;
-    in.msg_iov = &buffers.solicitations[i].part;
+    solicitations[i].place = packets.place(i);
+    msghdr& in = incoming[i].msg_hdr;
+    in.msg_name = &solicitations[i].source;
+    in.msg_iov = &solicitations[i].place;
     in.msg_iovlen = 1;
-    in.msg_control = buffers.solicitations[i].control.data();
-  }
-  for (std::size_t i = 0; i < batch_size; ++i) {
-    msghdr& out = buffers.outgoing[i].msg_hdr;
-    out.msg_name = &buffers.advertisements[i].destination;
+    in.msg_control = solicitations[i].control.data();
+    msghdr& out = outgoing[i].msg_hdr;
+    out.msg_name = &advertisements[i].destination;
     out.msg_namelen = sizeof(sockaddr_in6);
-    out.msg_iov = &buffers.part;
+    out.msg_iov = &part;
     out.msg_iovlen = 1;
-    out.msg_control = buffers.ancillary.data();
-    out.msg_controllen = buffers.ancillary.size();
+    out.msg_control = ancillary.data();
+    out.msg_controllen = ancillary.size();
   }
 }
 
+RouterService::RouterService() : buffers_(std::make_unique<Buffers>()) {}
 RouterService::~RouterService() = default;
 RouterService::RouterService(RouterService&&) noexcept = default;
 RouterService& RouterService::operator=(RouterService&&) noexcept = default;
@@ -221,8 +219,8 @@ void RouterService::serve(const RouterAdvert& router, RouterLink& link, Millisec
     }
     const IpAddress source = address_of(packet.source.sin6_addr);
     const auto action =
-        respond(link.schedule, {ByteView(packet.bytes).first(in.msg_len), source, hop_limit_of(in.msg_hdr)},
-                now, counters);
+        respond(link.schedule, {buffers.packets.packet(i, in.msg_len), source, hop_limit_of(in.msg_hdr)}, now,
+                counters);
     if (action) {
       buffers.add(*action, source, link.device);
     } else {

@@ -76,20 +76,20 @@ void keep_memory() {
 #endif
 }
 
-/// The program's code and constants are dropped from the process, and what of the heap is free: what the loop
-/// needs comes back from the page cache, and what only the start needed (flags, JSON, netlink, this filter)
-/// is most of them.
+/// The code and constants of the program and its libraries are dropped from the process, and what of the heap
+/// is free: what the loop needs comes back from the page cache, and what only the start needed (flags, JSON,
+/// netlink, this filter) is most of them.
 void forget_start_up() {
-  const auto drop = [](dl_phdr_info* program, std::size_t, void*) {
+  const auto drop = [](dl_phdr_info* object, std::size_t, void*) {
     const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-    for (const ElfW(Phdr) & segment : std::span(program->dlpi_phdr, program->dlpi_phnum)) {
+    for (const ElfW(Phdr) & segment : std::span(object->dlpi_phdr, object->dlpi_phnum)) {
       if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
-      const std::uintptr_t begin = (program->dlpi_addr + segment.p_vaddr) & ~(page - 1);
-      const std::uintptr_t end = program->dlpi_addr + segment.p_vaddr + segment.p_memsz;
+      const std::uintptr_t begin = (object->dlpi_addr + segment.p_vaddr) & ~(page - 1);
+      const std::uintptr_t end = object->dlpi_addr + segment.p_vaddr + segment.p_memsz;
       // Saves memory or does not: nothing depends on it.
       ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
     }
-    return 1;  // the first is the program itself
+    return 0;  // and the next
   };
   ::dl_iterate_phdr(drop, nullptr);
 #ifndef PODNIC_SANITIZE  // a sanitizer's allocator is another one

@@ -161,6 +161,7 @@ void Server::ignore(std::uint64_t token) {
 }
 
 void Server::run_due() {
+  if (due_.empty()) return;
   const Milliseconds moment = now();
   // What is sent becomes due later again: at most one round for each router.
   for (std::size_t most = due_.size(); most > 0 && !due_.empty() && due_.begin()->first <= moment; --most) {

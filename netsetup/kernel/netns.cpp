@@ -81,6 +81,7 @@ NetnsIdentity Netns::identity(NetnsWorker& inside) const {
 }
 
 void Netns::enter() const {
+  if (is_own(fd_.get())) return;  // which needs no capability
   if (::setns(fd_.get(), CLONE_NEWNET) == 0) return;
   Error error(fmt::format("entering network namespace '{}'", path_), errno);
   if (errno == EPERM)

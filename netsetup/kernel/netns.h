@@ -45,7 +45,7 @@ class Netns {
   void run(const std::function<void()>& body) const;
 
   /// The calling thread stays inside from now on, and does by itself what a NetnsWorker does for others: for
-  /// a program of one thread whose whole work is there.
+  /// a program of one thread whose whole work is there. Nothing happens when it is there already.
   void enter() const;
 
   /// Takes an exclusive flock on the namespace's own file, freed with the result. No descriptor: another

@@ -4,12 +4,18 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace podnic {
 
 using Bytes = std::vector<std::uint8_t>;
 using ByteView = std::span<const std::uint8_t>;
+
+inline ByteView bytes_of(std::string_view text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
 
 /// A cursor over bytes from outside. A read past the end gives nullopt and moves nothing.
 class ByteReader {
@@ -47,6 +53,8 @@ class ByteWriter {
   ByteWriter() = default;
   /// Grows without a copy up to `expected` bytes.
   explicit ByteWriter(std::size_t expected) { bytes_.reserve(expected); }
+  /// Writes into the memory of `used`, whose bytes are dropped.
+  explicit ByteWriter(Bytes used) : bytes_(std::move(used)) { bytes_.clear(); }
 
   void u8(std::uint8_t value) { bytes_.push_back(value); }
   void u16(std::uint16_t value) {
@@ -58,7 +66,9 @@ class ByteWriter {
     u16(static_cast<std::uint16_t>(value & 0xffffU));
   }
   void append(ByteView bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
-  void zeros(std::size_t count) { bytes_.insert(bytes_.end(), count, 0); }
+  void zeros(std::size_t count) { bytes_.resize(bytes_.size() + count); }
+  /// Drops all but the first `size` bytes.
+  void cut(std::size_t size) { bytes_.resize(size); }
 
   [[nodiscard]] std::size_t size() const { return bytes_.size(); }
   [[nodiscard]] const Bytes& bytes() const { return bytes_; }

@@ -1,15 +1,27 @@
 #include "netsetup/types/checksum.h"
 
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cstring>
+
 namespace podnic {
 
+// Four bytes at a time and as the machine reads them: RFC 1071 section 2, "Byte Order Independence" and
+// "Parallel Summation".
 std::uint32_t checksum_add(std::uint32_t sum, ByteView bytes) {
-  std::uint64_t total = sum;
-  for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) {
-    total += static_cast<std::uint32_t>((static_cast<unsigned>(bytes[i]) << 8U) | bytes[i + 1]);
+  std::uint64_t total = 0;
+  std::uint32_t word = 0;
+  for (; bytes.size() >= sizeof word; bytes = bytes.subspan(sizeof word)) {
+    std::memcpy(&word, bytes.data(), sizeof word);
+    total += word;
   }
-  if (bytes.size() % 2 != 0) total += static_cast<std::uint32_t>(static_cast<unsigned>(bytes.back()) << 8U);
-  while (total >> 32U != 0) total = (total & 0xffffffffU) + (total >> 32U);
-  return static_cast<std::uint32_t>(total);
+  word = 0;
+  std::memcpy(&word, bytes.data(), bytes.size());
+  total += word;
+  while (total >> 16U != 0) total = (total & 0xffffU) + (total >> 16U);
+  total = std::uint64_t{sum} + ntohs(static_cast<std::uint16_t>(total));
+  return static_cast<std::uint32_t>((total & 0xffffffffU) + (total >> 32U));
 }
 
 std::uint16_t checksum_finish(std::uint32_t sum) {

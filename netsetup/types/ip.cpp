@@ -46,10 +46,6 @@ std::string IpAddress::to_string() const {
   return text.data();
 }
 
-bool IpAddress::is_unspecified() const {
-  return std::ranges::all_of(bytes(), [](std::uint8_t byte) { return byte == 0; });
-}
-
 bool IpAddress::is_loopback() const {
   if (is_v4()) return bytes_[0] == 127;
   return std::all_of(bytes_.begin(), bytes_.end() - 1, [](std::uint8_t byte) { return byte == 0; }) &&

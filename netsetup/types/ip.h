@@ -46,7 +46,7 @@ class IpAddress {
   [[nodiscard]] unsigned bits() const { return is_v4() ? 32 : 128; }
   [[nodiscard]] std::string to_string() const;
 
-  [[nodiscard]] bool is_unspecified() const;
+  [[nodiscard]] bool is_unspecified() const { return bytes_ == IpAddress().bytes_; }
   [[nodiscard]] bool is_loopback() const;
   [[nodiscard]] bool is_link_local() const;
   [[nodiscard]] bool is_multicast() const;

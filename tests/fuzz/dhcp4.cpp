@@ -31,8 +31,8 @@ Lease4 lease_for(const Dhcp4Message& request) {
 
 /// RFC 2131 section 2: 576 bytes, or more by option 57; never more than the link carries.
 std::size_t most_bytes(const Lease4& lease, const Dhcp4Message& request) {
-  const Bytes* asked = request.find(option4::maximum_message_size);
-  const std::size_t clients = asked == nullptr ? 0 : ByteReader(*asked).u16().value_or(0);
+  const auto asked = request.find(option4::maximum_message_size);
+  const std::size_t clients = asked ? ByteReader(*asked).u16().value_or(0) : 0;
   const std::size_t links = lease.mtu == 0 ? 1500 : lease.mtu;
   return std::max<std::size_t>(576, std::min<std::size_t>({clients, links, 1500})) - 28;
 }

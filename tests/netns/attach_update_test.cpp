@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "tests/support/dhcp4_branches.h"
 #include "tests/support/dhcp_packets.h"
 #include "tests/support/guest_sockets.h"
 #include "tests/support/traffic_fixture.h"
@@ -207,8 +208,7 @@ TEST_P(Update, AnAddressServiceThatRunsIsTold) {
     discover.flags = dhcp::dhcp4_broadcast_flag;
     socket.send(encode(discover));
     const auto offer = socket.receive(gateway_ip(Family::v4));
-    const Bytes* mtu = offer ? offer->find(dhcp::option4::interface_mtu) : nullptr;
-    return mtu == nullptr ? Bytes{} : *mtu;
+    return offer ? test::data_of(*offer, dhcp::option4::interface_mtu) : Bytes{};
   };
   EXPECT_EQ(told_mtu(), (Bytes{1500 >> 8, 1500 & 0xff}));
   const Output updated = TestNetns().sh(podnic("update --mtu 1300"));

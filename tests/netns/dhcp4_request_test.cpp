@@ -119,7 +119,7 @@ TEST_F(DhcpRequestTest, InAPodWithoutIpv4GuestsThatCanDoWithoutAreTold) {
   ASSERT_TRUE(offer);
   EXPECT_EQ(offer->type(), Dhcp4Type::offer);
   EXPECT_EQ(offer->yiaddr, IpAddress{});
-  ASSERT_NE(offer->find(dhcp::option4::ipv6_only_preferred), nullptr);
+  ASSERT_TRUE(offer->find(dhcp::option4::ipv6_only_preferred));
 
   socket.send(broadcast(record, Dhcp4Type::discover, test::requested_list({1, 3})));
   socket.send(broadcast(record, Dhcp4Type::request,

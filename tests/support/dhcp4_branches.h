@@ -21,14 +21,14 @@ inline const MacAddress every_station{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 
 inline Bytes codes_of(const Dhcp4Message& message) {
   Bytes codes;
-  for (const Dhcp4Option& option : message.options) codes.push_back(option.code);
+  for (const auto option : message.options) codes.push_back(option.code);
   return codes;
 }
 
 /// Empty when the option is absent.
 inline Bytes data_of(const Dhcp4Message& message, std::uint8_t code) {
-  const Bytes* data = message.find(code);
-  return data == nullptr ? Bytes{} : *data;
+  const ByteView data = message.find(code).value_or(ByteView{});
+  return {data.begin(), data.end()};
 }
 
 inline constexpr std::size_t ip_and_udp = 28;

@@ -74,8 +74,8 @@ TEST(Dhcp4ReplyTest, TimesAreConsistent) {
     const Dhcp4Message offer =
         answer(lease, client_message(Dhcp4Type::discover, {requested_list({58, 59, 51})})).value().message;
     EXPECT_EQ(number_of(offer, option4::lease_time), 0xffffffffU);
-    EXPECT_EQ(offer.find(option4::renewal_time), nullptr);
-    EXPECT_EQ(offer.find(option4::rebinding_time), nullptr);
+    EXPECT_FALSE(offer.find(option4::renewal_time));
+    EXPECT_FALSE(offer.find(option4::rebinding_time));
   }
 }
 
@@ -102,10 +102,9 @@ TEST(Dhcp4ReplyTest, GoldenAckOfARapidCommit) {
   EXPECT_EQ(ack->destination, ip("10.0.2.2"));
   EXPECT_EQ(ack->message.siaddr, ip("10.0.2.1"));
   EXPECT_EQ(ack->message.file, "ipxe.efi");
-  EXPECT_THAT(ack->message.options, ElementsAreArray(parse_dhcp4([] {
-                                                       Bytes bytes(236);
-                                                       bytes[0] = 2, bytes[1] = 1, bytes[2] = 6;
-                                                       const Bytes options = from_hex(R"(
+  Bytes bytes(236);
+  bytes[0] = 2, bytes[1] = 1, bytes[2] = 6;
+  const Bytes options = from_hex(R"(
       63 82 53 63
       35 01 05
       2a 04 0a00007b
@@ -118,12 +117,8 @@ TEST(Dhcp4ReplyTest, GoldenAckOfARapidCommit) {
       3b 04 00000c4e
       50 00
       ff)");
-                                                       bytes.insert(bytes.end(), options.begin(),
-                                                                    options.end());
-                                                       return bytes;
-                                                     }())
-                                                         .value()
-                                                         .options));
+  bytes.insert(bytes.end(), options.begin(), options.end());
+  EXPECT_EQ(ack->message.options, parse_dhcp4(bytes).value().options);
 }
 
 TEST(Dhcp4ReplyTest, OnlyADiscoverIsCommittedRapidly) {
@@ -132,7 +127,7 @@ TEST(Dhcp4ReplyTest, OnlyADiscoverIsCommittedRapidly) {
                               client_message(Dhcp4Type::request, {address_option(50, "10.0.2.3"), rapid}),
                               with(client_message(Dhcp4Type::inform, {rapid}),
                                    [](Dhcp4Message& m) { m.ciaddr = ip("10.0.2.2"); })}) {
-    EXPECT_EQ(answer(example_lease(), request).value().message.find(option4::rapid_commit), nullptr);
+    EXPECT_FALSE(answer(example_lease(), request).value().message.find(option4::rapid_commit));
   }
 }
 
@@ -159,7 +154,7 @@ TEST(Dhcp4ReplyTest, BootFieldsAreInEveryReplyButANak) {
     EXPECT_EQ(message.siaddr, is_nak ? IpAddress{} : ip("10.9.8.7"));
     EXPECT_EQ(message.sname, is_nak ? "" : "boot.example.org");
     EXPECT_EQ(message.file, is_nak ? "" : "pxelinux.0");
-    EXPECT_EQ(message.find(option4::boot_file_name), nullptr) << "nobody asked";
+    EXPECT_FALSE(message.find(option4::boot_file_name)) << "nobody asked";
   }
 }
 

@@ -1,0 +1,33 @@
+// The memory that a batch of packets is read into.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "netsetup/types/bytes.h"
+
+namespace podnic::dhcp {
+
+inline constexpr std::size_t batch_size = 16;
+
+/// Memory that no packet has filled takes none: one packet at a time needs a page, not sixteen.
+class PacketBatch {
+ public:
+  /// Where recvmmsg() puts a packet.
+  iovec place(std::size_t index) { return {packets_[index].data(), largest_packet}; }
+  /// A packet of the size that recvmmsg() has told.
+  [[nodiscard]] ByteView packet(std::size_t index, std::size_t size) const {
+    return ByteView(packets_[index]).first(size);
+  }
+
+ private:
+  // More than an Ethernet frame carries; no client sends longer requests.
+  static constexpr std::size_t largest_packet = 2048;
+  using Packet = std::array<std::uint8_t, largest_packet>;
+  std::unique_ptr<Packet[]> packets_ = std::make_unique_for_overwrite<Packet[]>(batch_size);
+};
+
+}  // namespace podnic::dhcp
