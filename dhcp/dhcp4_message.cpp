@@ -61,8 +61,7 @@ class OptionCollector {
     if (parts_.size() > codes_) {
       std::ranges::stable_sort(parts_, {}, [this](const auto& part) { return place_[part.code]; });
     }
-    Dhcp4OptionList list;
-    list.reserve(codes_, size_);
+    Dhcp4OptionList list(codes_, size_);
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       const auto& [code, data] = parts_[i];
       if (i > 0 && code == parts_[i - 1].code) {

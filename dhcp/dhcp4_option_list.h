@@ -8,7 +8,6 @@
 #include <initializer_list>
 #include <optional>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "netsetup/types/bytes.h"
@@ -94,7 +93,7 @@ class Dhcp4OptionList {
   [[nodiscard]] std::size_t size() const { return places_.size(); }
   [[nodiscard]] View operator[](std::size_t index) const {
     const Place& place = places_[index];
-    return {place.code, ByteView(data_).subspan(place.begin, place.size)};
+    return {place.code, data_.bytes().subspan(place.begin, place.size)};
   }
   [[nodiscard]] Iterator begin() const { return {*this, 0}; }
   [[nodiscard]] Iterator end() const { return {*this, size()}; }
@@ -102,14 +101,11 @@ class Dhcp4OptionList {
   [[nodiscard]] std::optional<ByteView> find(std::uint8_t code) const {
     const auto found = std::ranges::find(places_, code, &Place::code);
     if (found == places_.end()) return std::nullopt;
-    return ByteView(data_).subspan(found->begin, found->size);
+    return data_.bytes().subspan(found->begin, found->size);
   }
 
-  /// Grows without a copy up to so many options with so many bytes of data.
-  void reserve(std::size_t options, std::size_t data) {
-    places_.reserve(options);
-    data_.reserve(data);
-  }
+  /// Empty; grows without a copy up to so many options with so many bytes of data.
+  Dhcp4OptionList(std::size_t options, std::size_t data) : data_(data) { places_.reserve(options); }
   void push_back(std::uint8_t code, ByteView data) {
     places_.push_back({code, data_.size(), 0});
     extend_last(data);
@@ -117,7 +113,7 @@ class Dhcp4OptionList {
   void push_back(const Dhcp4Option& option) { push_back(option.code, option.data); }
   /// Appends to the data of the last option.
   void extend_last(ByteView data) {
-    data_.insert(data_.end(), data.begin(), data.end());
+    data_.append(data);
     places_.back().size += data.size();
   }
   /// Drops all but the first `size` options.
@@ -129,7 +125,7 @@ class Dhcp4OptionList {
   /// By the rank of their codes; equal ranks go by number.
   void sort(std::span<const std::uint16_t, 256> ranks) {
     std::ranges::sort(places_, {},
-                      [ranks](const Place& place) { return std::pair(ranks[place.code], place.code); });
+                      [ranks](const Place& place) { return ranks[place.code] * 256U + place.code; });
   }
 
   friend bool operator==(const Dhcp4OptionList& a, const Dhcp4OptionList& b) {
@@ -143,7 +139,7 @@ class Dhcp4OptionList {
     std::size_t size = 0;
   };
   std::vector<Place> places_;
-  Bytes data_;
+  ByteWriter data_;
 };
 
 }  // namespace podnic::dhcp

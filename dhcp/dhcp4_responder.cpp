@@ -48,7 +48,7 @@ ByteView requested_options(const Dhcp4Message& request) {
 /// Collects the options of one reply; what comes first finds room first.
 class OptionPacker {
  public:
-  explicit OptionPacker(std::size_t room) : room_(room), value_(64) { options_.reserve(24, room); }
+  explicit OptionPacker(std::size_t room) : room_(room), options_(24, 256), value_(64) {}
 
   /// Leaves the option out when it does not fit.
   void add(std::uint8_t code, ByteView data) {

@@ -10,7 +10,9 @@
 //
 //     sockets.h            opens, in the pod's namespace, the descriptors through which a link is served
 //        │  request
+//     packet_batch.h       memory that a batch of packets is read into
 //     dhcp4_message.h      bytes -> Dhcp4Message                              pure
+//     dhcp4_option_list.h    ... its options, in one buffer                   pure
 //     dhcp4_responder.h    (Lease4, Dhcp4Message) -> reply, or why not        pure
 //     dhcp4_options.h        ... the value of each option                     pure
 //     dhcp4_message.h      Dhcp4Message -> bytes                              pure

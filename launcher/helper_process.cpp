@@ -74,7 +74,7 @@ Bytes with_length(const Bytes& frame) {
   ByteWriter all;
   all.u32(static_cast<std::uint32_t>(frame.size()));
   all.append(frame);
-  return all.bytes();
+  return all.take();
 }
 
 Bytes arp_request(const bindings::GuestNic& guest, const IpAddress& target) {
@@ -92,7 +92,7 @@ Bytes arp_request(const bindings::GuestNic& guest, const IpAddress& target) {
   frame.append(guest.addresses.front().address.bytes());
   frame.zeros(6);
   frame.append(target.bytes());
-  return frame.bytes();
+  return frame.take();
 }
 
 /// Waits for what the helper sends, until it ends, an interruption, or a deadline.

@@ -1,6 +1,7 @@
 // Bounds-checked big-endian reading and writing of wire formats. There is no other road to a packet's bytes.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -52,30 +53,42 @@ class ByteWriter {
  public:
   ByteWriter() = default;
   /// Grows without a copy up to `expected` bytes.
-  explicit ByteWriter(std::size_t expected) { bytes_.reserve(expected); }
+  explicit ByteWriter(std::size_t expected) : buffer_(expected) {}
   /// Writes into the memory of `used`, whose bytes are dropped.
-  explicit ByteWriter(Bytes used) : bytes_(std::move(used)) { bytes_.clear(); }
+  explicit ByteWriter(Bytes used) : buffer_(std::move(used)) { buffer_.resize(buffer_.capacity()); }
 
-  void u8(std::uint8_t value) { bytes_.push_back(value); }
-  void u16(std::uint16_t value) {
-    u8(static_cast<std::uint8_t>(value >> 8U));
-    u8(static_cast<std::uint8_t>(value & 0xffU));
-  }
-  void u32(std::uint32_t value) {
-    u16(static_cast<std::uint16_t>(value >> 16U));
-    u16(static_cast<std::uint16_t>(value & 0xffffU));
-  }
-  void append(ByteView bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
-  void zeros(std::size_t count) { bytes_.resize(bytes_.size() + count); }
+  void u8(std::uint8_t value) { put<1>(value); }
+  void u16(std::uint16_t value) { put<2>(value); }
+  void u32(std::uint32_t value) { put<4>(value); }
+  void append(ByteView bytes) { std::ranges::copy(bytes, room_for(bytes.size())); }
+  void zeros(std::size_t count) { std::fill_n(room_for(count), count, std::uint8_t{0}); }
   /// Drops all but the first `size` bytes.
-  void cut(std::size_t size) { bytes_.resize(size); }
+  void cut(std::size_t size) { size_ = std::min(size, size_); }
 
-  [[nodiscard]] std::size_t size() const { return bytes_.size(); }
-  [[nodiscard]] const Bytes& bytes() const { return bytes_; }
-  [[nodiscard]] Bytes take() { return std::move(bytes_); }
+  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] ByteView bytes() const { return ByteView(buffer_).first(size_); }
+  [[nodiscard]] Bytes take() {
+    buffer_.resize(std::exchange(size_, 0));
+    return std::move(buffer_);
+  }
 
  private:
-  Bytes bytes_;
+  template <unsigned Size>
+  void put(std::uint32_t value) {
+    std::uint8_t* to = room_for(Size);
+    for (unsigned i = 0; i < Size; ++i)
+      to[i] = static_cast<std::uint8_t>((value >> (8 * (Size - 1 - i))) & 0xffU);
+  }
+
+  std::uint8_t* room_for(std::size_t more) {
+    const std::size_t begin = size_;
+    size_ += more;
+    if (size_ > buffer_.size()) buffer_.resize(std::max(size_, 2 * buffer_.size()));
+    return buffer_.data() + begin;
+  }
+
+  Bytes buffer_;  ///< its first size_ bytes are written
+  std::size_t size_ = 0;
 };
 
 }  // namespace podnic

@@ -7,17 +7,17 @@
 
 namespace podnic {
 
-// Four bytes at a time and as the machine reads them: RFC 1071 section 2, "Byte Order Independence" and
+// Eight bytes at a time and as the machine reads them: RFC 1071 section 2, "Byte Order Independence" and
 // "Parallel Summation".
 std::uint32_t checksum_add(std::uint32_t sum, ByteView bytes) {
   std::uint64_t total = 0;
-  std::uint32_t word = 0;
+  std::uint64_t word = 0;
   for (; bytes.size() >= sizeof word; bytes = bytes.subspan(sizeof word)) {
     std::memcpy(&word, bytes.data(), sizeof word);
-    total += word;
+    total += (word & 0xffffffffU) + (word >> 32U);
   }
   word = 0;
-  std::memcpy(&word, bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(&word, bytes.data(), bytes.size());
   total += word;
   while (total >> 16U != 0) total = (total & 0xffffU) + (total >> 16U);
   total = std::uint64_t{sum} + ntohs(static_cast<std::uint16_t>(total));

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 
+import page_cache
 from namespaces import Namespace, enter, in_own_namespaces, make_pod
 
 DEBIAN = "/usr/lib/cni"
@@ -163,6 +164,7 @@ def main():
         cases.append(Case("tc-redirect-tap", {"type": "tc-redirect-tap"}, ptp))
     try:
         floor = LinksFloor(options.podnic, call, folder)
+        page_cache.forget(*{file_of(case.config) for case in cases})
         for case in cases:
             run_once(case, call, file_of, measure_memory=True)
         for _ in range(runs):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 
+import page_cache
 from namespaces import in_own_namespaces, make_pod
 
 SECONDS, FIRST_OFFERS = 2, 15
@@ -41,16 +42,6 @@ def servers(podnic, pod, state, folder, guest):
                              f"--dhcp-option=121,0.0.0.0/0,{router}"]),
         "udhcpd": pod.wrap(["udhcpd", "-f", conf]),
     }
-
-
-def forget_pages(command):
-    """Takes a program and its libraries out of the page cache: kernels from 6.18 map whole what was written a while ago
-    in one piece, and memory would depend on who has installed the file."""
-    program = shutil.which(command)
-    libraries = subprocess.run(["ldd", program], capture_output=True, text=True).stdout.split()
-    for path in [program] + [word for word in libraries if word.startswith("/")]:
-        with open(path, "rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def cpu_seconds(pid):
@@ -111,8 +102,7 @@ def main():
                                    "--hostname", "vm", "--no-dhcp6", "--no-ra"], check=True, capture_output=True)
         guest = json.loads(attached.stdout)["guest"]
         bench, commands = Bench(dhcpload, pod, guest["mac"]), servers(podnic, pod, state, folder, guest)
-        for program in (podnic, "dnsmasq", "udhcpd"):
-            forget_pages(program)
+        page_cache.forget(podnic, "dnsmasq", "udhcpd")
         taken = {name: [] for name in commands}
         starts = {name: [] for name in commands}
         for _ in range(rounds):  # interleaved: the machine's speed drifts
