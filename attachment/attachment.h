@@ -94,7 +94,7 @@ struct Status {
 /// then also those whose record is damaged, since nothing says which namespace they are of.
 std::vector<Status> show(const Place& place, bool everywhere);
 
-/// The process, which has one thread, goes into the attachment's namespace and stays there.
+/// The calling thread, of a process that has no other, goes into the attachment's namespace and stays there.
 void enter_netns_of(const Target& target, const Place& place);
 
 /// The record of an attachment that is there. Error when it is not.

@@ -113,21 +113,27 @@ int check_command(const Invocation& invocation) {
   return drifts.empty() ? exit_done : exit_drifted;
 }
 
-/// What serves the guest learns of its new leases. The rest of the update is done, whatever comes of it.
-void tell_service(const bindings::Record& record, const Invocation& invocation) {
+/// What serves the guest learns of its new leases; false when nothing does. The rest of the update is done,
+/// whatever comes of it.
+bool tell_service(const bindings::Record& record, const Invocation& invocation) {
   try {
-    if (launcher::update_service(record, invocation.place)) return;
+    if (launcher::update_service(record, invocation.place)) return true;
     launcher::DaemonClient daemon(invocation.control.path);
-    if (daemon.stats(record.id)) launcher::serve_by_daemon(daemon, record, invocation.place);
+    if (!daemon.stats(record.id)) return false;
+    launcher::serve_by_daemon(daemon, record, invocation.place);
+    return true;
   } catch (Error& error) {
-    if (is_absence_of_daemon(error, invocation)) return;
+    if (is_absence_of_daemon(error, invocation)) return false;
     throw error.while_doing("telling the address service").hint("Start the address service anew.");
   }
 }
 
 int update_command(const Invocation& invocation) {
-  const Attachment attachment = update(invocation.request, invocation.place);
-  tell_service(attachment.record, invocation);
+  Attachment attachment = update(invocation.request, invocation.place);
+  if (!tell_service(attachment.record, invocation) && dhcp::is_service(attachment.record.leases))
+    attachment.notes.emplace_back(
+        "No address service of this attachment runs: the guest learns of changes when one is started (podnic "
+        "serve).");
   print(invocation.output == Output::json ? attachment_json(attachment) : attachment_text(attachment));
   return exit_done;
 }
@@ -197,7 +203,8 @@ UniqueFd open_stop_signals() {
 
 int serve_command(const Invocation& invocation) {
   const UniqueFd stop = open_stop_signals();
-  // Where no thread was ever started, the C library takes no locks.
+  // Where no thread was ever started, the C library takes no locks. The control socket is the pod's then,
+  // too, which whoever connects by its path does not notice.
   enter_netns_of(invocation.target, invocation.place);
   const bindings::Record record = find_attachment(invocation.target, invocation.place);
   if (invocation.hand_over) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -61,14 +62,14 @@ class OptionCollector {
     if (parts_.size() > codes_) {
       std::ranges::stable_sort(parts_, {}, [this](const auto& part) { return place_[part.code]; });
     }
-    Dhcp4OptionList list(codes_, size_);
-    for (std::size_t i = 0; i < parts_.size(); ++i) {
-      const auto& [code, data] = parts_[i];
-      if (i > 0 && code == parts_[i - 1].code) {
-        list.extend_last(data);
-      } else {
-        list.push_back(code, data);
-      }
+    Dhcp4OptionList list;
+    list.reserve(codes_, size_);
+    for (std::span<const Dhcp4OptionView> rest(parts_); !rest.empty();) {
+      const std::uint8_t code = rest.front().code;
+      const auto next = std::ranges::find_if(rest, [code](const auto& part) { return part.code != code; });
+      const auto count = static_cast<std::size_t>(next - rest.begin());
+      list.push_back(code, rest.first(count));
+      rest = rest.subspan(count);
     }
     return list;
   }
@@ -84,7 +85,7 @@ class OptionCollector {
     size_ += data.size();
   }
 
-  std::vector<Dhcp4OptionList::View> parts_;
+  std::vector<Dhcp4OptionView> parts_;
   std::size_t size_ = 0;  // of their data
   std::uint8_t codes_ = 0;
   std::array<std::uint8_t, 256> place_{};  // of each code among the codes, counted from 1
@@ -111,7 +112,7 @@ void write_address(ByteWriter& writer, const IpAddress& address) {
   }
 }
 
-void write_option(ByteWriter& writer, const Dhcp4OptionList::View& option) {
+void write_option(ByteWriter& writer, const Dhcp4OptionView& option) {
   ByteView rest = option.data;
   do {
     const ByteView part = rest.first(std::min(rest.size(), longest_option));

@@ -53,26 +53,26 @@ struct Dhcp4Option {
   friend bool operator==(const Dhcp4Option&, const Dhcp4Option&) = default;
 };
 
+/// An option, or a part of one, whose data lies elsewhere.
+struct Dhcp4OptionView {
+  std::uint8_t code = 0;
+  ByteView data;
+  friend bool operator==(const Dhcp4OptionView& a, const Dhcp4OptionView& b) {
+    return a.code == b.code && std::ranges::equal(a.data, b.data);
+  }
+};
+
 /// The options of a message, in order. Their data lies in one buffer: a message has a dozen of them, most of
-/// four bytes.
+/// four bytes. What is taken out leaves its data behind. Views are good until the list changes.
 class Dhcp4OptionList {
  public:
-  /// An option of the list; good until the list changes.
-  struct View {
-    std::uint8_t code = 0;
-    ByteView data;
-    friend bool operator==(const View& a, const View& b) {
-      return a.code == b.code && std::ranges::equal(a.data, b.data);
-    }
-  };
-
   class Iterator {
    public:
     using difference_type = std::ptrdiff_t;
-    using value_type = View;
+    using value_type = Dhcp4OptionView;
     Iterator() = default;
     Iterator(const Dhcp4OptionList& list, std::size_t index) : list_(&list), index_(index) {}
-    View operator*() const { return (*list_)[index_]; }
+    Dhcp4OptionView operator*() const { return (*list_)[index_]; }
     Iterator& operator++() {
       ++index_;
       return *this;
@@ -91,7 +91,7 @@ class Dhcp4OptionList {
   }
 
   [[nodiscard]] std::size_t size() const { return places_.size(); }
-  [[nodiscard]] View operator[](std::size_t index) const {
+  [[nodiscard]] Dhcp4OptionView operator[](std::size_t index) const {
     const Place& place = places_[index];
     return {place.code, data_.bytes().subspan(place.begin, place.size)};
   }
@@ -104,20 +104,24 @@ class Dhcp4OptionList {
     return data_.bytes().subspan(found->begin, found->size);
   }
 
-  /// Empty; grows without a copy up to so many options with so many bytes of data.
-  Dhcp4OptionList(std::size_t options, std::size_t data) : data_(data) { places_.reserve(options); }
+  /// For a list that is empty: it grows without a copy up to so many options with so many bytes of data.
+  void reserve(std::size_t options, std::size_t data) {
+    places_.reserve(options);
+    data_ = ByteWriter(data);
+  }
   void push_back(std::uint8_t code, ByteView data) {
-    places_.push_back({code, data_.size(), 0});
-    extend_last(data);
+    places_.push_back({code, data_.size(), data.size()});
+    data_.append(data);
   }
   void push_back(const Dhcp4Option& option) { push_back(option.code, option.data); }
-  /// Appends to the data of the last option.
-  void extend_last(ByteView data) {
-    data_.append(data);
-    places_.back().size += data.size();
+  /// One option, whose data is in these parts.
+  void push_back(std::uint8_t code, std::span<const Dhcp4OptionView> parts) {
+    const std::size_t begin = data_.size();
+    for (const Dhcp4OptionView& part : parts) data_.append(part.data);
+    places_.push_back({code, begin, data_.size() - begin});
   }
   /// Drops all but the first `size` options.
-  void cut(std::size_t size) { places_.resize(size); }
+  void cut(std::size_t size) { places_.resize(std::min(size, places_.size())); }
   void clear() { cut(0); }
   void erase(std::uint8_t code) {
     std::erase_if(places_, [code](const Place& place) { return place.code == code; });

@@ -48,7 +48,7 @@ ByteView requested_options(const Dhcp4Message& request) {
 /// Collects the options of one reply; what comes first finds room first.
 class OptionPacker {
  public:
-  explicit OptionPacker(std::size_t room) : room_(room), options_(24, 256), value_(64) {}
+  explicit OptionPacker(std::size_t room) : room_(room), value_(64) { options_.reserve(24, 256); }
 
   /// Leaves the option out when it does not fit.
   void add(std::uint8_t code, ByteView data) {
@@ -57,14 +57,14 @@ class OptionPacker {
     room_ -= size;
     options_.push_back(code, data);
   }
-  void add(std::uint8_t code, std::uint32_t number) {
+  void add_u32(std::uint8_t code, std::uint32_t number) {
     value_.cut(0);
     value_.u32(number);
     add(code, value_.bytes());
   }
   /// As the lease has it, cut to what fits (see write_option_of()). Returns the size of its data; an empty
   /// option is left out.
-  std::size_t add(std::uint8_t code, const Lease4& lease) {
+  std::size_t add_of(const Lease4& lease, std::uint8_t code) {
     value_.cut(0);
     write_option_of(value_, lease, code, data_room(room_).value_or(0));
     if (value_.size() > 0) add(code, value_.bytes());
@@ -114,12 +114,12 @@ class OptionPacker {
 /// 0xffffffff.
 void add_times(OptionPacker& options, const Lease4& lease) {
   const std::uint32_t seconds = lease.seconds.value_or(infinite);
-  options.add(option4::lease_time, seconds);
+  options.add_u32(option4::lease_time, seconds);
   if (seconds == infinite) return;
   // "T1 defaults to (0.5 * duration_of_lease). T2 defaults to (0.875 * duration_of_lease)": RFC 2131
   // section 4.4.5.
-  options.add(option4::renewal_time, seconds / 2);
-  options.add(option4::rebinding_time, seconds - seconds / 8);
+  options.add_u32(option4::renewal_time, seconds / 2);
+  options.add_u32(option4::rebinding_time, seconds - seconds / 8);
 }
 
 constexpr std::array route_options{option4::classless_routes, option4::classless_routes_microsoft};
@@ -137,7 +137,7 @@ bool add_in_order(OptionPacker& options, const Lease4& lease, ByteView requested
   const auto add = [&](std::uint8_t code) {
     if (done[code]) return;
     done.set(code);
-    const std::size_t size = options.add(code, lease);
+    const std::size_t size = options.add_of(lease, code);
     if (std::ranges::find(route_options, code) != route_options.end())
       whole = whole && size == classless_routes_size(lease.routes);
   };
@@ -170,12 +170,12 @@ void add_parameters(OptionPacker& options, const Lease4& lease, ByteView request
     if (std::ranges::find(requested, code) == requested.end()) continue;
     cut.push_back(code);
     done.set(code);
-    options.add(code, least);
+    options.add_of(least, code);
   }
   add_in_order(options, lease, requested, done);
   for (const std::uint8_t code : cut) {
     options.take_out(code);
-    options.add(code, lease);
+    options.add_of(lease, code);
   }
 }
 
@@ -308,7 +308,7 @@ Answer offer_ipv6_only(const Lease4& lease, const Dhcp4Message& request) {
   options.add(option4::message_type, std::array{static_cast<std::uint8_t>(Dhcp4Type::offer)});
   options.add(option4::server_identifier, lease.server.bytes());
   // How long to wait before it asks again; zero leaves that to the client (1800 seconds, section 3.4).
-  options.add(option4::ipv6_only_preferred, 0U);
+  options.add_u32(option4::ipv6_only_preferred, 0U);
   add_times(options, lease);
   // No link-local IPv4 address instead: section 3.3.1, RFC 2563 section 2.3.
   if (request.find(option4::auto_configure))

@@ -21,7 +21,8 @@ struct Dhcp4Counters {
   friend bool operator==(const Dhcp4Counters&, const Dhcp4Counters&) = default;
 };
 
-/// The buffers of one batch, which all attachments of a server share: they are in use only during serve().
+/// The buffers of one batch, which all attachments of a server share: they are in use only during serve(),
+/// and made by the first.
 class Dhcp4Service {
  public:
   Dhcp4Service();

@@ -20,7 +20,8 @@ struct Dhcp6Counters {
   friend bool operator==(const Dhcp6Counters&, const Dhcp6Counters&) = default;
 };
 
-/// The buffers of one batch, which all attachments of a server share: they are in use only during serve().
+/// The buffers of one batch, which all attachments of a server share: they are in use only during serve(),
+/// and made by the first.
 class Dhcp6Service {
  public:
   Dhcp6Service();

@@ -13,7 +13,7 @@ namespace podnic::dhcp {
 
 inline constexpr std::size_t batch_size = 16;
 
-/// Memory that no packet has filled takes none: one packet at a time needs a page, not sixteen.
+/// A page that no packet has filled takes no memory: one packet at a time needs one or two of eight.
 class PacketBatch {
  public:
   /// Where recvmmsg() puts a packet.

@@ -86,7 +86,8 @@ void forget_start_up() {
       if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
       const std::uintptr_t begin = (object->dlpi_addr + segment.p_vaddr) & ~(page - 1);
       const std::uintptr_t end = object->dlpi_addr + segment.p_vaddr + segment.p_memsz;
-      // Saves memory or does not: nothing depends on it.
+      // Saves memory or does not. What comes back is what is in the file: nobody writes to such segments (no
+      // text relocations, position-independent code has none).
       ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
     }
     return 0;  // and the next

@@ -48,7 +48,7 @@ class ByteReader {
   ByteView rest_;
 };
 
-/// Appends big-endian values to a buffer.
+/// Appends big-endian values to a buffer. Nothing is written to one that was moved from.
 class ByteWriter {
  public:
   ByteWriter() = default;
@@ -81,10 +81,9 @@ class ByteWriter {
   }
 
   std::uint8_t* room_for(std::size_t more) {
-    const std::size_t begin = size_;
-    size_ += more;
-    if (size_ > buffer_.size()) buffer_.resize(std::max(size_, 2 * buffer_.size()));
-    return buffer_.data() + begin;
+    const std::size_t end = size_ + more;
+    if (end > buffer_.size()) buffer_.resize(std::max(end, 2 * buffer_.size()));
+    return buffer_.data() + std::exchange(size_, end);
   }
 
   Bytes buffer_;  ///< its first size_ bytes are written

@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 
-#include <algorithm>
 #include <cstring>
 
 namespace podnic {
@@ -12,13 +11,13 @@ namespace podnic {
 std::uint32_t checksum_add(std::uint32_t sum, ByteView bytes) {
   std::uint64_t total = 0;
   std::uint64_t word = 0;
-  for (; bytes.size() >= sizeof word; bytes = bytes.subspan(sizeof word)) {
-    std::memcpy(&word, bytes.data(), sizeof word);
+  const auto add = [&](std::size_t size) {
+    std::memcpy(&word, bytes.data(), size);
     total += (word & 0xffffffffU) + (word >> 32U);
-  }
+  };
+  for (; bytes.size() >= sizeof word; bytes = bytes.subspan(sizeof word)) add(sizeof word);
   word = 0;
-  if (!bytes.empty()) std::memcpy(&word, bytes.data(), bytes.size());
-  total += word;
+  if (!bytes.empty()) add(bytes.size());
   while (total >> 16U != 0) total = (total & 0xffffU) + (total >> 16U);
   total = std::uint64_t{sum} + ntohs(static_cast<std::uint16_t>(total));
   return static_cast<std::uint32_t>((total & 0xffffffffU) + (total >> 32U));

@@ -11,7 +11,7 @@ import subprocess
 def forget(*programs):
     """Takes them and their libraries out of it; what is running just then stays."""
     os.sync()  # only what is on disk can go
-    for program in map(shutil.which, programs):
+    for program in filter(None, map(shutil.which, programs)):
         libraries = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout.split()
         for path in [program, *(word for word in libraries if word.startswith("/"))]:
             with open(path, "rb") as file:

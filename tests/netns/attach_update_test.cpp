@@ -196,6 +196,8 @@ TEST_P(Update, AnAddressServiceThatRunsIsTold) {
     return fmt::format("exec {} {} --id {} --state-dir {}", podnic_command(), arguments, record.id,
                        place().state_dir);
   };
+  const std::string nobody = "No address service of this attachment runs";
+  EXPECT_THAT(TestNetns().sh(podnic("update --mtu 1500")).out, testing::HasSubstr(nobody));
   const Process service(pod(), {"sh", "-c", podnic("serve --ready-fd 3 3> " + ready)});
   ASSERT_TRUE(wait_until([&] {
     std::error_code none;
@@ -213,6 +215,7 @@ TEST_P(Update, AnAddressServiceThatRunsIsTold) {
   EXPECT_EQ(told_mtu(), (Bytes{1500 >> 8, 1500 & 0xff}));
   const Output updated = TestNetns().sh(podnic("update --mtu 1300"));
   EXPECT_EQ(updated.status, 0) << updated.err;
+  EXPECT_THAT(updated.out, testing::Not(testing::HasSubstr(nobody)));
   EXPECT_EQ(told_mtu(), (Bytes{1300 >> 8, 1300 & 0xff}));
 
   const Output impossible = TestNetns().sh(podnic("update --no-dhcp6"));

@@ -164,6 +164,40 @@ TEST(Dhcp4MessageTest, WritesTheLayoutAndPadsTo300Bytes) {
   EXPECT_EQ(encode(message), expected);
 }
 
+TEST(Dhcp4MessageTest, IsWrittenBehindOtherBytesIntoUsedMemory) {
+  Dhcp4Message message;
+  message.options = {{53, {2}}};
+  ByteWriter writer(Bytes(2000, 0xee));
+  writer.zeros(28);
+  write(writer, message);
+  Bytes expected(28);
+  const Bytes alone = encode(message);
+  expected.insert(expected.end(), alone.begin(), alone.end());
+  EXPECT_EQ(writer.take(), expected);
+}
+
+TEST(Dhcp4MessageTest, OptionsComeAndGo) {
+  Dhcp4OptionList list{{6, {1, 2}}, {3, {3}}, {200, {}}, {1, {4}}};
+  list.erase(3);
+  list.erase(99);
+  EXPECT_EQ(list, (Dhcp4OptionList{{6, {1, 2}}, {200, {}}, {1, {4}}}));
+  list.cut(2);
+  list.cut(7);
+  list.push_back(8, Bytes{9});
+  EXPECT_EQ(list, (Dhcp4OptionList{{6, {1, 2}}, {200, {}}, {8, {9}}}));
+  EXPECT_THAT(*list.find(6), testing::ElementsAre(1, 2));
+  EXPECT_EQ(list.find(3), std::nullopt);
+
+  std::array<std::uint16_t, 256> ranks{};
+  ranks[6] = 1000;
+  list.push_back({7, {5}});
+  list.sort(ranks);
+  EXPECT_EQ(list, (Dhcp4OptionList{{7, {5}}, {8, {9}}, {200, {}}, {6, {1, 2}}})) << "by rank, then by number";
+  EXPECT_NE(list, (Dhcp4OptionList{{7, {5}}, {8, {9}}, {200, {0}}, {6, {1, 2}}}));
+  list.clear();
+  EXPECT_EQ(list, Dhcp4OptionList());
+}
+
 TEST(Dhcp4MessageTest, SplitsLongOptions) {
   Dhcp4Message message;
   message.options = {{119, Bytes(600, 7)}};
