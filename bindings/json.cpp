@@ -14,7 +14,10 @@ constexpr std::string_view not_known = " is not a known key";
 std::string short_text(const Json& value) {
   constexpr std::size_t longest = 40;
   std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-  if (text.size() > longest) text.replace(longest, std::string::npos, "...");
+  if (text.size() > longest) {
+    text.resize(longest);
+    text += "...";
+  }
   return text;
 }
 

@@ -83,7 +83,7 @@ model::NetState read_state(ObjectReader reader);
 std::vector<IpPrefix> read_prefixes(ObjectReader& reader, std::string_view key);
 
 /// The limits that the object names, in the place of those of `base`.
-Bandwidth read_bandwidth(ObjectReader reader, Bandwidth base);
+Bandwidth read_bandwidth(ObjectReader bandwidth, Bandwidth base);
 /// What request_from_json() reads; the reader may know more keys, and is still to be finished.
 Request read_request(ObjectReader& reader, Request base);
 

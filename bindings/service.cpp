@@ -159,7 +159,7 @@ Parsed<Dhcp4Option> parse_dhcp_option(std::string_view text) {
   const auto code = parse_number<std::uint8_t>(digits);
   if (!code && parse_number<std::uint32_t>(digits))
     return no_value(fmt::format("there is no DHCP option {}: their numbers are one byte", digits));
-  const auto type = std::ranges::find(
+  const auto* type = std::ranges::find(
       value_types, text.substr(std::min(equals + 1, colon), colon - std::min(equals + 1, colon)),
       &ValueType::name);
   if (!code || type == value_types.end() || colon == text.size()) {

@@ -208,7 +208,7 @@ NetworkResult with_guest(NetworkResult result, const bindings::Record& record, c
     if (std::ranges::find(guest.addresses, ip.address.address, &IpPrefix::address) == guest.addresses.end())
       continue;
     ip.interface = result.interfaces.size() - 1;
-    result.ips.push_back(std::move(ip));
+    result.ips.push_back(ip);
   }
   return result;
 }

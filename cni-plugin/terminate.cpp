@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <string_view>
 
+// NOLINTBEGIN(misc-use-internal-linkage, readability-identifier-naming): it takes the place of one
 namespace __gnu_cxx {
 void __verbose_terminate_handler();  // declared by <exception>; whoever defines it first has it
 void __verbose_terminate_handler() {
@@ -13,3 +14,4 @@ void __verbose_terminate_handler() {
   std::abort();
 }
 }  // namespace __gnu_cxx
+// NOLINTEND(misc-use-internal-linkage, readability-identifier-naming)

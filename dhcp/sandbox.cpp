@@ -88,6 +88,7 @@ void forget_start_up() {
       const std::uintptr_t end = object->dlpi_addr + segment.p_vaddr + segment.p_memsz;
       // Saves memory or does not. What comes back is what is in the file: nobody writes to such segments (no
       // text relocations, position-independent code has none).
+      // NOLINTNEXTLINE(performance-no-int-to-ptr): the loader tells numbers
       ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
     }
     return 0;  // and the next

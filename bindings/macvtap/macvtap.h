@@ -12,6 +12,6 @@
 namespace podnic::bindings::macvtap {
 
 std::vector<std::string> observes(const Request& request);
-Design design(const Input& input);
+Design design(const Input& asked);
 
 }  // namespace podnic::bindings::macvtap

@@ -23,7 +23,7 @@ bool is_default(const Route& route) {
 bool is_of_nic(const Route& route, Family family, const std::string& nic) {
   return route.destination.family() == family && route.link == nic && route.type == model::route_is_unicast &&
          route.protocol != model::podnic_protocol && !route.from &&
-         !(family == Family::v6 && route.destination.address.is_link_local()) &&
+         (family == Family::v4 || !route.destination.address.is_link_local()) &&
          !route.destination.address.is_multicast() &&
          (route.beyond.empty() || route.from_router_advertisement());
 }

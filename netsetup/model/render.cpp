@@ -108,9 +108,9 @@ struct Describe {
 };
 
 /// What is set after the creation.
-std::string with_rest(std::string command, const Link& link) {
-  return command + fmt::format(" mtu {} alias {}{}", link.mtu, quoted(link.alias),
-                               link.ipv6_link_local ? "" : " addrgenmode none");
+std::string with_rest(std::string_view command, const Link& link) {
+  return fmt::format("{} mtu {} alias {}{}", command, link.mtu, quoted(link.alias),
+                     link.ipv6_link_local ? "" : " addrgenmode none");
 }
 
 struct Commands {

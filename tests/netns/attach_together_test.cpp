@@ -177,7 +177,7 @@ TEST_F(Together, FiftyNamespacesAtOnceWithOneStateFolder) {
         "ip link add eth0 type veth peer name peer; ip addr add 10.244.1.5/24 dev eth0;"
         "ip addr add fd00:10:244:1::5/64 dev eth0 nodad; ip link set eth0 up; ip link set peer up");
     const Place place = place_of(*pods.back());
-    attaches.emplace_back([this, place] { attach(request(Topology::bridge), place); });
+    attaches.emplace_back([place] { attach(request(Topology::bridge), place); });
     detaches.emplace_back([place] { detach({}, place); });
   }
   EXPECT_THAT(errors_of_all(attaches), IsEmpty());

@@ -29,6 +29,8 @@ class MeshProxy {
   MeshProxy(const TestNetns& netns, std::vector<MeshListener> listeners, std::uint32_t mark);
   MeshProxy(const MeshProxy&) = delete;
   MeshProxy& operator=(const MeshProxy&) = delete;
+  MeshProxy(MeshProxy&&) = delete;
+  MeshProxy& operator=(MeshProxy&&) = delete;
   ~MeshProxy();
 
  private:

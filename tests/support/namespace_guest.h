@@ -22,6 +22,8 @@ class NamespaceGuest {
                  Configured configured = Configured::by_hand);
   NamespaceGuest(const NamespaceGuest&) = delete;
   NamespaceGuest& operator=(const NamespaceGuest&) = delete;
+  NamespaceGuest(NamespaceGuest&&) = delete;
+  NamespaceGuest& operator=(NamespaceGuest&&) = delete;
   ~NamespaceGuest();
 
   TestNetns netns;

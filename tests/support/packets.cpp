@@ -245,7 +245,7 @@ Bytes frame(const MacAddress& source, const MacAddress& destination, std::uint16
 }
 
 Bytes gratuitous_arp(const IpAddress& address, const MacAddress& mac) {
-  const MacAddress everybody{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+  const MacAddress all_stations{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
   ByteWriter out;
   out.u16(1);  // Ethernet
   out.u16(ETHERTYPE_IP);
@@ -254,9 +254,9 @@ Bytes gratuitous_arp(const IpAddress& address, const MacAddress& mac) {
   out.u16(2);  // reply
   out.append(mac.bytes);
   out.append(address.bytes());
-  out.append(everybody.bytes);
+  out.append(all_stations.bytes);
   out.append(address.bytes());
-  return frame(mac, everybody, ETHERTYPE_ARP, out.bytes());
+  return frame(mac, all_stations, ETHERTYPE_ARP, out.bytes());
 }
 
 void send_ip(const TestNetns& from, const IpAddress& to, std::uint8_t protocol, ByteView payload,

@@ -78,7 +78,7 @@ Answerer::Answerer(const TestNetns& netns, std::string name, const std::vector<s
     : name_(std::move(name)), stop_(check(::eventfd(0, EFD_CLOEXEC), "eventfd")) {
   netns.netns().run([&] {
     for (const std::uint16_t port : ports) {
-      for (const std::uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
+      for (const auto protocol : {std::uint8_t{IPPROTO_TCP}, std::uint8_t{IPPROTO_UDP}}) {
         Service service{open_socket(type_of(protocol)), port, protocol == IPPROTO_TCP};
         listen_on(service.socket, protocol, port);
         services_.push_back(std::move(service));

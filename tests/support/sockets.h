@@ -21,6 +21,8 @@ class Answerer {
   Answerer(const TestNetns& netns, std::string name, const std::vector<std::uint16_t>& ports);
   Answerer(const Answerer&) = delete;
   Answerer& operator=(const Answerer&) = delete;
+  Answerer(Answerer&&) = delete;
+  Answerer& operator=(Answerer&&) = delete;
   ~Answerer();
 
  private:
