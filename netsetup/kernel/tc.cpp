@@ -84,7 +84,6 @@ struct FoundFilters {
 };
 
 void read_selector(ByteView payload, Entry& entry) {
-  // NOLINTNEXTLINE(clang-diagnostic-zero-length-array): the kernel's, keys come behind it
   tc_u32_sel selector{};
   if (payload.size() < sizeof(selector)) return;
   std::memcpy(&selector, payload.data(), sizeof(selector));
@@ -232,7 +231,6 @@ Ingress read_filters(NetlinkSocket& socket, int index, const std::string& link, 
 
 void put_keys(Message& message, const Filter& filter) {
   Bytes bytes(sizeof(tc_u32_sel) + filter.keys.size() * sizeof(tc_u32_key));
-  // NOLINTNEXTLINE(clang-diagnostic-zero-length-array): the kernel's, keys come behind it
   tc_u32_sel selector{};
   selector.flags = TC_U32_TERMINAL;
   selector.nkeys = static_cast<std::uint8_t>(filter.keys.size());

@@ -14,6 +14,7 @@
 #include <memory>
 #include <sstream>
 #include <string_view>
+#include <utility>
 
 namespace podnic::test {
 namespace {
@@ -108,7 +109,7 @@ std::string change(const std::string& before, const std::string& after) {
 
 }  // namespace
 
-SpecPod::SpecPod(const PodSpec& wanted) : spec(wanted) {
+SpecPod::SpecPod(PodSpec wanted) : spec(std::move(wanted)) {
   const Batches addresses = address_commands(spec);
   const std::string no_dad =
       "for link in all default; do echo 0 > /proc/sys/net/ipv6/conf/$link/accept_dad; done; ";
@@ -189,7 +190,7 @@ void expect_as_it_was(const Snapshot& before, const TestNetns& netns) {
   const auto without_anycast = [](Snapshot snapshot) {
     std::erase_if(snapshot, [](const auto& entry) {
       return entry.first.starts_with("route ") &&
-             entry.second.find("\"type\":\"anycast\"") != std::string::npos;
+             entry.second.find(R"("type":"anycast")") != std::string::npos;
     });
     return snapshot;
   };

@@ -14,7 +14,7 @@ namespace podnic::test {
 ///
 /// The peer's end is `veth0`, with all gateway addresses, and routes to all of the pod's addresses.
 struct SpecPod {
-  explicit SpecPod(const PodSpec& wanted = {});
+  explicit SpecPod(PodSpec wanted = {});
 
   PodSpec spec;
   TestNetns peer;
