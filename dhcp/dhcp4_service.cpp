@@ -15,6 +15,8 @@ namespace podnic::dhcp {
 
 namespace {
 
+constexpr std::size_t headers_size = std::tuple_size_v<IpUdpHeaders>;
+
 /// One reply as sendmmsg() takes it: an IP packet to a station.
 struct Outgoing {
   Dhcp4Type type{};
@@ -26,11 +28,11 @@ struct Outgoing {
 void fill(Outgoing& out, const Dhcp4Reply& reply, const IpAddress& server, int device) {
   out.type = reply.message.type().value_or(Dhcp4Type{});
   ByteWriter writer(std::move(out.packet));
-  writer.zeros(IpUdpHeaders{}.size());
+  writer.zeros(headers_size);
   write(writer, reply.message);
   out.packet = writer.take();
   std::ranges::copy(ip_udp_headers({server, dhcp4_server_port}, {reply.destination, dhcp4_client_port},
-                                   ByteView(out.packet).subspan(IpUdpHeaders{}.size())),
+                                   ByteView(out.packet).subspan(headers_size)),
                     out.packet.begin());
   out.station.sll_family = AF_PACKET;
   out.station.sll_protocol = htons(ETH_P_IP);
@@ -62,8 +64,7 @@ std::expected<Dhcp4Reply, Dhcp4Silence> respond(const Lease4& lease, ByteView pa
 struct Dhcp4Service::Buffers {
   Buffers();
 
-  PacketBatch requests;
-  std::array<iovec, batch_size> places{};
+  PacketBatch packets;
   std::array<mmsghdr, batch_size> incoming{};
   std::array<Outgoing, batch_size> replies;
   std::array<mmsghdr, batch_size> outgoing{};
@@ -71,9 +72,8 @@ struct Dhcp4Service::Buffers {
 
 Dhcp4Service::Buffers::Buffers() {
   for (std::size_t i = 0; i < batch_size; ++i) {
-    places[i] = requests.place(i);
     msghdr& in = incoming[i].msg_hdr;
-    in.msg_iov = &places[i];
+    in.msg_iov = packets.place(i);
     in.msg_iovlen = 1;
     msghdr& out = outgoing[i].msg_hdr;
     out.msg_name = &replies[i].station;
@@ -101,7 +101,7 @@ void Dhcp4Service::serve(const Lease4& lease, const Sockets& sockets, Dhcp4Count
       count(counters, Dhcp4Silence::oversized);
       continue;
     }
-    const auto reply = respond(lease, buffers.requests.packet(i, in.msg_len), counters);
+    const auto reply = respond(lease, buffers.packets.packet(i, in.msg_len), counters);
     if (reply) {
       fill(buffers.replies[replies++], *reply, lease.server, sockets.device);
     } else {

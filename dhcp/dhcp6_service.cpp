@@ -16,9 +16,8 @@ namespace {
 
 using TypeCounters = std::array<std::uint64_t, 14>;
 
-/// Where recvmmsg() puts one request, its source and its destination.
+/// Where recvmmsg() puts the source and the destination of a request.
 struct Incoming {
-  iovec place{};
   sockaddr_in6 source{};
   alignas(cmsghdr) std::array<std::uint8_t, CMSG_SPACE(sizeof(in6_pktinfo))> control{};
 };
@@ -91,9 +90,8 @@ struct Dhcp6Service::Buffers {
 
 Dhcp6Service::Buffers::Buffers() {
   for (std::size_t i = 0; i < batch_size; ++i) {
-    requests[i].place = packets.place(i);
     msghdr& in = incoming[i].msg_hdr;
-    in.msg_iov = &requests[i].place;
+    in.msg_iov = packets.place(i);
     in.msg_iovlen = 1;
     in.msg_name = &requests[i].source;
     in.msg_control = requests[i].control.data();

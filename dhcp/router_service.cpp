@@ -17,9 +17,8 @@ namespace {
 
 constexpr IpAddress all_nodes = IpAddress::v6({0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1});
 
-/// Where recvmmsg() puts one solicitation, its source and its hop limit.
+/// Where recvmmsg() puts the source and the hop limit of a solicitation.
 struct Incoming {
-  iovec place{};
   sockaddr_in6 source{};
   alignas(cmsghdr) std::array<std::uint8_t, CMSG_SPACE(sizeof(int))> control{};
 };
@@ -185,10 +184,9 @@ void RouterService::Buffers::send(const RouterAdvert& router, RouterLink& link, 
 
 RouterService::Buffers::Buffers() {
   for (std::size_t i = 0; i < batch_size; ++i) {
-    solicitations[i].place = packets.place(i);
     msghdr& in = incoming[i].msg_hdr;
     in.msg_name = &solicitations[i].source;
-    in.msg_iov = &solicitations[i].place;
+    in.msg_iov = packets.place(i);
     in.msg_iovlen = 1;
     in.msg_control = solicitations[i].control.data();
     msghdr& out = outgoing[i].msg_hdr;
