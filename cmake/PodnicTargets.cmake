@@ -26,11 +26,6 @@ if(PODNIC_SANITIZE)
                          -fno-omit-frame-pointer)
   target_link_options(podnic_flags INTERFACE -fsanitize=address,undefined)
 endif()
-if(PODNIC_BUILD_FUZZ) # the sources with the coverage that libFuzzer is led by; only its targets link its main()
-  target_compile_options(podnic_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-                         -fno-omit-frame-pointer)
-  target_link_options(podnic_flags INTERFACE -fsanitize=address,undefined)
-endif()
 
 # podnic_folder(NAME [LOOPS] SOURCES ... [FAST ...] USES ... THIRD_PARTY ...): one folder, one static library `podnic_NAME`.
 # USES: folders whose headers this one's headers may include. THIRD_PARTY: linked privately, so that no header of a
@@ -41,6 +36,9 @@ function(podnic_folder name)
   cmake_parse_arguments(ARG "LOOPS" "" "SOURCES;FAST;USES;THIRD_PARTY" ${ARGN})
   add_library(podnic_${name} STATIC ${ARG_SOURCES})
   target_compile_options(podnic_${name} PRIVATE -ffunction-sections -fdata-sections)
+  if(PODNIC_BUILD_FUZZ) # with the coverage that libFuzzer is led by
+    target_compile_options(podnic_${name} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
   if(NOT ARG_LOOPS)
     target_compile_options(podnic_${name} PRIVATE $<$<CONFIG:Release>:-Os>)
     set_source_files_properties(${ARG_FAST} PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O2>)

@@ -18,8 +18,8 @@ namespace podnic::test {
 void for_each_request(std::uint64_t usual_seed, int pods, int requests, const std::string& binding,
                       const std::function<void(AttachCase&)>& body) {
 #ifdef PODNIC_SANITIZE
-  // Sanitizers are after the ways through the code, and those a quarter finds as well.
-  requests = std::max(1, requests / 4);
+  // Sanitizers are after the ways through the code, and those an eighth finds as well.
+  requests = std::max(1, requests / 8);
 #endif
   if (const char* asked = std::getenv("PODNIC_TEST_REQUESTS")) requests = std::stoi(asked);
   const std::uint64_t seed = seed_or(usual_seed);
