@@ -2,8 +2,9 @@
 """Writes cni-plugin/order.ld: the functions that ADD, CHECK and DEL go through, for the linker to lay side by side. The
 kernel maps sixteen pages around each that is touched, so functions that are scattered cost sixteen times their memory.
 
-Each verb is run instruction by instruction (ptrace(2)), and the linker's map says whose each one is. Run it again when much
-has changed: what the file names and nobody defines any more is passed over, what it does not name lies behind all it names.
+Each verb is run instruction by instruction (ptrace(2)), which takes some minutes, and the linker's map says whose each one
+is. Run it again when much has changed: what the file names and nobody defines any more is passed over, what it does not name
+lies behind all it names.
 
     cmake -S . -B build/order -DPODNIC_STATIC_PLUGIN=ON -DCMAKE_BUILD_TYPE=Release -DCMAKE_EXE_LINKER_FLAGS=-Wl,-Map=plugin.map
     cmake --build build/order --target podnic_cni
