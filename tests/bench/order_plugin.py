@@ -101,16 +101,14 @@ def main():
     starts = [section[0] for section in sections]
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "none", "/mnt"], check=True)
     used = set()
-    for binding in ("masquerade", "tc"):
+    for choice in ({"binding": "masquerade", "ports": ["80/tcp", "53/udp"]}, {"binding": "tc"}):
         pod, _peer = make_pod()
-        config = {"cniVersion": "1.0.0", "name": "order", "type": "podnic", "binding": binding, "stateDir": "/mnt/state",
-                  "resolvConf": "/dev/null", "dhcp": {"mode": "off"}, "ports": ["80/tcp", "53/udp"], "prevResult": {
+        config = {"cniVersion": "1.0.0", "name": "order", "type": "podnic", **choice, "stateDir": "/mnt/state",
+                  "resolvConf": "/dev/null", "dhcp": {"mode": "off"}, "prevResult": {
                       "cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": pod.path}],
                       "ips": [{"interface": 0, "address": "10.244.1.5/24", "gateway": "10.244.1.1"},
                               {"interface": 0, "address": "fd00:10:244:1::5/64", "gateway": "fd00:10:244:1::1"}],
                       "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}}
-        if binding == "tc":
-            del config["ports"]
         environment = {"CNI_CONTAINERID": "order", "CNI_IFNAME": "eth0", "CNI_NETNS": pod.path, "CNI_PATH": "/usr/lib/cni"}
         for verb in ("ADD", "CHECK", "DEL"):
             addresses, said = instructions_of(plugin, json.dumps(config).encode(), environment | {"CNI_COMMAND": verb})
