@@ -159,6 +159,7 @@ Json to_json_without_ports(const Request& request) {
   if (request.link_state == LinkState::down) json["linkState"] = "down";
   if (request.bandwidth != Bandwidth{}) json["bandwidth"] = to_json(request.bandwidth);
   if (!request.hostname.empty()) json["hostname"] = request.hostname;
+  if (request.fast_path) json["fastPath"] = true;
   if (!request.except_ports.empty())
     json["exceptPorts"] = texts_of(request.except_ports, std::mem_fn(&PortForward::to_string));
   if (!request.reserved_ports.empty())

@@ -193,6 +193,7 @@ void refuse_what_is_masquerades(const Request& request) {
   if (request.routing_table.value_or(0) != 0) refuse("a routing table for the guest");
   if (request.service.slaac) refuse("SLAAC by podnic");
   if (request.topology == Topology::bridge) refuse("a topology");
+  if (request.fast_path) refuse("a fast path");
 }
 
 PodNic find_pod_nic(const Input& input) {

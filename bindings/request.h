@@ -78,6 +78,7 @@ struct Request {
   /// Of the guest's own, which is also its connections' mark and zone (docs/adr/0017); 0: none. Absent: one
   /// where it needs one.
   std::optional<std::uint32_t> routing_table;
+  bool fast_path = false;          ///< behind NAT: open connections go by a flowtable
   std::vector<PortForward> ports;  ///< empty: every port and protocol
   /// Ports that stay the pod's, out of those that `ports` forwards; without guest ports.
   std::vector<PortForward> except_ports;

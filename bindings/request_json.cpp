@@ -127,6 +127,7 @@ Request read_request(ObjectReader& reader, Request base) {
   take(base.hostname, reader.text("hostname"));
   if (auto dns = reader.object("dns")) base.dns = read_dns(*std::move(dns));
   take(base.resolv_conf, reader.text("resolvConf"));
+  take(base.fast_path, reader.flag("fastPath"));
   read_list(reader, "ports", PortForward::parse, base.ports);
   read_list(reader, "exceptPorts", PortForward::parse, base.except_ports);
   read_list(reader, "reservedPorts", PortForward::parse, base.reserved_ports);

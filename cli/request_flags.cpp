@@ -111,6 +111,8 @@ po::options_description request_flags() {
        "macvtap: bridge (default), private, vepa or passthru")  //
       ("router6", po::value<std::string>(),
        "bridge: link-local address of the pod's IPv6 gateway (default: it is asked)")  //
+      ("fast-path", po::bool_switch(),
+       "masquerade: open connections go past all chains, by nftables' flowtable")  //
       ("port", po::value<std::vector<std::string>>(),
        "forwarded port, repeatable: 80/tcp, 8000-8100/udp, 8080:80/tcp (pod port:guest port)")  //
       ("except-port", po::value<std::vector<std::string>>(),
@@ -192,6 +194,7 @@ void read_request(const Flags& flags, bindings::Request& request) {
     request.group_fwd_mask = parse_mask(*mask, "group-fwd-mask");
   if (const auto mode = flags.get<std::string>("macvtap-mode"))
     request.macvtap_mode = understand(model::parse_macvlan_mode(*mode), "macvtap-mode");
+  if (flags.on("fast-path")) request.fast_path = true;
   read_list(flags, "port", bindings::PortForward::parse, request.ports, "all");
   read_list(flags, "except-port", bindings::PortForward::parse, request.except_ports);
   read_list(flags, "reserve-port", bindings::PortForward::parse, request.reserved_ports);

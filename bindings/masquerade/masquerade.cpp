@@ -11,6 +11,7 @@
 #include "bindings/guard.h"
 #include "bindings/limits.h"
 #include "bindings/masquerade/choice.h"
+#include "bindings/masquerade/fast_path.h"
 #include "bindings/masquerade/routing.h"
 #include "bindings/masquerade/ruleset.h"
 #include "bindings/mesh.h"
@@ -387,6 +388,7 @@ Design design(const Input& input) {
                .mesh = mesh,
                .past_proxy = past_proxy.except[IPPROTO_TCP],
                .quiet = input.request.quiet});
+  if (input.request.fast_path) add_fast_path(choice, input, design.desired);
   refuse_allowed_elsewhere(choice, input.request);
   if (input.request.guard) {
     Guard all = guard(choice, input, design.guest);

@@ -50,6 +50,7 @@ void refuse_what_needs_a_tap(const Request& request) {
   refuse_if(request.tap.queues > 1, "more than one queue");
   refuse_if(request.topology == Topology::bridge, "a bridge");
   refuse_if(request.group_fwd_mask != 0, "a group forward mask");
+  refuse_if(request.fast_path, "a fast path");
   refuse_if(!request.guard, "a guest without a guard");
   refuse_if(!request.allowed.empty(), "an allowed address");
   refuse_if(request.bandwidth != Bandwidth{}, "a limit of bandwidth");

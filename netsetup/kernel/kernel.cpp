@@ -227,6 +227,9 @@ void Kernel::check_prerequisites(const model::Plan& plan) {
   for (const model::Step& step : plan) {
     const auto* create = std::get_if<model::CreateLink>(&step);
     if (create != nullptr && create->link.tap) check_tun_device();
+    const auto* table = std::get_if<model::ReplaceTable>(&step);
+    if (table != nullptr && !table->table.flowtables.empty())
+      nftables::check_table(impl_->nftables(), *table);
     if (const auto* set = std::get_if<model::SetSysctl>(&step))
       impl_->worker.run([&] { check_sysctl(model::describe(step), set->key, set->value); });
   }

@@ -80,6 +80,7 @@ std::expected<bool, Refusal> read_parts(NetlinkSocket& socket, const std::string
   for (const std::string& set : reader.set_names()) {
     if (read && *read) read = ask(NFT_MSG_GETSETELEM, NLM_F_DUMP, NFTA_SET_ELEM_LIST_TABLE, &set);
   }
+  if (read && *read) read = ask(NFT_MSG_GETFLOWTABLE, NLM_F_DUMP, NFTA_FLOWTABLE_TABLE, nullptr);
   if (read && *read) read = ask(NFT_MSG_GETCHAIN, NLM_F_DUMP, NFTA_CHAIN_TABLE, nullptr);
   if (read && *read) read = ask(NFT_MSG_GETRULE, NLM_F_DUMP, NFTA_RULE_TABLE, nullptr);
   return read;
@@ -123,6 +124,14 @@ Error error_of(const Batch& batch, const Refusal& refusal) {
 
 void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step, const IndexOf& index_of) {
   const Batch batch = encode_batch(step, index_of);
+  if (const auto refusal = send(socket, batch)) throw error_of(batch, *refusal);
+}
+
+void check_table(NetlinkSocket& socket, model::ReplaceTable step) {
+  for (model::nft::Flowtable& flowtable : step.table.flowtables) flowtable.devices = {"lo"};
+  Batch batch = encode_batch(step);
+  // A transaction without its end is tried and taken back, as `nft --check` does.
+  batch.bytes.resize(batch.bytes.size() - NLMSG_LENGTH(sizeof(nfgenmsg)));
   if (const auto refusal = send(socket, batch)) throw error_of(batch, *refusal);
 }
 

@@ -44,8 +44,9 @@ Error error_of(const Batch& batch, const Refusal& refusal);
 /// NFPROTO_* of a table by its key in a NetState.
 std::uint8_t family_of(std::string_view key);
 
-/// Puts a table together from NFT_MSG_NEWTABLE, _NEWSET, _NEWSETELEM, _NEWCHAIN and _NEWRULE messages in any
-/// order (but rules of one chain in theirs). Messages about other tables are passed over.
+/// Puts a table together from NFT_MSG_NEWTABLE, _NEWSET, _NEWSETELEM, _NEWCHAIN, _NEWRULE and
+/// _NEWFLOWTABLE messages in any order (but rules of one chain in theirs). Messages about other tables are
+/// passed over.
 class TableReader {
  public:
   using NameOf = std::function<std::string(std::uint32_t)>;
@@ -71,6 +72,7 @@ class TableReader {
   void read_elements(const nlmsghdr& message);
   void read_chain(const nlmsghdr& message);
   void read_rule(const nlmsghdr& message);
+  void read_flowtable(const nlmsghdr& message);
   static std::vector<model::nft::Element> elements_of(const FoundSet& found);
 
   std::uint8_t family_;
@@ -79,6 +81,7 @@ class TableReader {
   std::string comment_;
   std::map<std::string, FoundSet> sets_;
   std::map<std::string, model::nft::Chain> chains_;
+  std::map<std::string, model::nft::Flowtable> flowtables_;
 };
 
 /// Adds what the counters of a rule (NFT_MSG_NEWRULE) say to its chain's.
@@ -91,6 +94,9 @@ std::string comment_of(const nlmsghdr& message);
 std::uint32_t generation(NetlinkSocket& socket);
 
 void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step, const IndexOf& index_of);
+/// Throws what replace_table() would where the kernel lacks what the table needs; changes nothing. Its links
+/// need not be there yet.
+void check_table(NetlinkSocket& socket, model::ReplaceTable step);
 /// A table that is not there is no error.
 void delete_table(NetlinkSocket& socket, const model::DeleteTable& step);
 /// Nullopt when there is none of that name. `key` as in a NetState.

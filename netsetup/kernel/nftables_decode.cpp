@@ -121,6 +121,7 @@ nft::Expr decode(const nftnl_expr* expr) {
       u32(expr, NFTNL_EXPR_EXTHDR_OP) == NFT_EXTHDR_OP_TCPOPT)
     return nft::SetTcpOption{nftnl_expr_get_u8(expr, NFTNL_EXPR_EXTHDR_TYPE),
                              u32(expr, NFTNL_EXPR_EXTHDR_OFFSET), u32(expr, NFTNL_EXPR_EXTHDR_SREG)};
+  if (name == "flow_offload") return nft::FlowAdd{text(expr, NFTNL_EXPR_FLOW_TABLE_NAME)};
   if (name == "masq" && !has(expr, NFTNL_EXPR_MASQ_FLAGS) && !has(expr, NFTNL_EXPR_MASQ_REG_PROTO_MIN))
     return nft::Masquerade{};
   if (name == "counter") return nft::Counter{};
@@ -217,7 +218,7 @@ void TableReader::read(const nlmsghdr& message) {
   if (header_of<nfgenmsg>(message).nfgen_family != family_) return;
   // The table's name is the first attribute of every kind of message.
   static_assert(NFTA_TABLE_NAME == 1 && NFTA_SET_TABLE == 1 && NFTA_SET_ELEM_LIST_TABLE == 1 &&
-                NFTA_CHAIN_TABLE == 1 && NFTA_RULE_TABLE == 1);
+                NFTA_CHAIN_TABLE == 1 && NFTA_RULE_TABLE == 1 && NFTA_FLOWTABLE_TABLE == 1);
   if (text_in(table_of<2>(message)[1]) != name_) return;
   switch (NFNL_MSG_TYPE(message.nlmsg_type)) {
     case NFT_MSG_NEWTABLE:
@@ -231,6 +232,8 @@ void TableReader::read(const nlmsghdr& message) {
       return read_chain(message);
     case NFT_MSG_NEWRULE:
       return read_rule(message);
+    case NFT_MSG_NEWFLOWTABLE:
+      return read_flowtable(message);
     default:
       break;
   }
@@ -284,6 +287,19 @@ void TableReader::read_rule(const nlmsghdr& message) {
   chains_[chain].rules.push_back({decode_rule(message, name_of_), {}});
 }
 
+void TableReader::read_flowtable(const nlmsghdr& message) {
+  const auto attributes = table_of<NFTA_FLOWTABLE_HOOK + 1>(message);
+  const auto hook = table_of<NFTA_FLOWTABLE_HOOK_DEVS + 1>(attributes[NFTA_FLOWTABLE_HOOK]);
+  nft::Flowtable flowtable{.name = std::string(text_in(attributes[NFTA_FLOWTABLE_NAME])),
+                           .priority = static_cast<std::int32_t>(be32(hook[NFTA_FLOWTABLE_HOOK_PRIORITY])),
+                           .devices = {}};
+  each_attribute(hook[NFTA_FLOWTABLE_HOOK_DEVS], [&](int type, ByteView payload) {
+    if (type == NFTA_DEVICE_NAME) flowtable.devices.emplace_back(text_in(payload));
+  });
+  std::ranges::sort(flowtable.devices);
+  flowtables_.insert_or_assign(flowtable.name, std::move(flowtable));
+}
+
 std::vector<nft::Element> TableReader::elements_of(const FoundSet& found) {
   std::vector<Bound> bounds = found.bounds;
   // At the same key one range ends before the next begins.
@@ -315,13 +331,14 @@ std::vector<std::string> TableReader::set_names() const {
 }
 
 nft::Table TableReader::table() const {
-  nft::Table table{.comment = comment_, .sets = {}, .chains = {}};
+  nft::Table table{.comment = comment_, .sets = {}, .chains = {}, .flowtables = {}};
   for (const auto& [name, found] : sets_) {
     nft::Set set = found.set;
     if (!set.memory) set.elements = elements_of(found);
     table.sets.push_back(std::move(set));
   }
   for (const auto& [name, chain] : chains_) table.chains.push_back(chain);
+  for (const auto& [name, flowtable] : flowtables_) table.flowtables.push_back(flowtable);
   return table;
 }
 

@@ -1,5 +1,5 @@
 // A table as one nf_tables transaction. The order of messages is what the kernel needs: what is referred to
-// comes before what refers to it (sets, elements, chains, rules).
+// comes before what refers to it (sets, elements, flowtables, chains, rules).
 #include <cstdio>  // libnftnl/expr.h needs FILE
 
 #include <netinet/in.h>
@@ -9,6 +9,7 @@
 #include <libnftnl/batch.h>
 #include <libnftnl/chain.h>
 #include <libnftnl/expr.h>
+#include <libnftnl/flowtable.h>
 #include <libnftnl/rule.h>
 #include <libnftnl/set.h>
 #include <libnftnl/table.h>
@@ -198,6 +199,11 @@ struct ExprEncoder {
     nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_OP, NFT_EXTHDR_OP_TCPOPT);
     return expr;
   }
+  Expr operator()(const nft::FlowAdd& e) const {
+    Expr expr = new_expr("flow_offload");
+    nftnl_expr_set_str(expr.get(), NFTNL_EXPR_FLOW_TABLE_NAME, e.flowtable.c_str());
+    return expr;
+  }
   Expr operator()(const nft::Masquerade&) const { return new_expr("masq"); }
   Expr operator()(const nft::Counter&) const { return new_expr("counter"); }
   Expr operator()(const nft::Unknown& e) const {
@@ -218,6 +224,7 @@ std::string features_of(const nft::Rule& rule) {
     if (std::holds_alternative<nft::Masquerade>(expr)) add("CONFIG_NFT_MASQ (module nft_masq)");
     if (std::holds_alternative<nft::Ct>(expr)) add("CONFIG_NFT_CT (module nft_ct)");
     if (std::holds_alternative<nft::Forward>(expr)) add("CONFIG_NFT_FWD_NETDEV (module nft_fwd_netdev)");
+    if (std::holds_alternative<nft::FlowAdd>(expr)) add("CONFIG_NFT_FLOW_OFFLOAD (module nft_flow_offload)");
     if (std::holds_alternative<nft::CtSet>(expr)) add("CONFIG_NF_CONNTRACK_ZONES, CONFIG_NF_CONNTRACK_MARK");
   }
   return features;
@@ -403,6 +410,22 @@ void add_set(Writer& writer, const std::string& table, const nft::Set& set, std:
              [&](nlmsghdr* message) { nftnl_set_nlmsg_build_payload(message, object.get()); });
 }
 
+void add_flowtable(Writer& writer, const std::string& table, const nft::Flowtable& flowtable) {
+  const auto object = owned(nftnl_flowtable_alloc(), nftnl_flowtable_free);
+  nftnl_flowtable_set_str(object.get(), NFTNL_FLOWTABLE_TABLE, table.c_str());
+  nftnl_flowtable_set_str(object.get(), NFTNL_FLOWTABLE_NAME, flowtable.name.c_str());
+  nftnl_flowtable_set_u32(object.get(), NFTNL_FLOWTABLE_HOOKNUM, NF_NETDEV_INGRESS);
+  nftnl_flowtable_set_s32(object.get(), NFTNL_FLOWTABLE_PRIO, flowtable.priority);
+  std::vector<const char*> devices;
+  for (const std::string& device : flowtable.devices) devices.push_back(device.c_str());
+  devices.push_back(nullptr);
+  nftnl_flowtable_set_array(object.get(), NFTNL_FLOWTABLE_DEVICES, devices.data());
+  writer.add(NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, small,
+             {fmt::format("adding flowtable '{}' to table '{}'", flowtable.name, table),
+              "CONFIG_NF_FLOW_TABLE_INET (module nf_flow_table_inet)"},
+             [&](nlmsghdr* message) { nftnl_flowtable_nlmsg_build_payload(message, object.get()); });
+}
+
 void add_chain(Writer& writer, const std::string& table, const nft::Chain& chain) {
   const auto object = owned(nftnl_chain_alloc(), nftnl_chain_free);
   nftnl_chain_set_str(object.get(), NFTNL_CHAIN_TABLE, table.c_str());
@@ -470,6 +493,7 @@ Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of) {
     add_set(writer, name, set, ++id);
     add_elements(writer, name, set);
   }
+  for (const nft::Flowtable& flowtable : step.table.flowtables) add_flowtable(writer, name, flowtable);
   for (const nft::Chain& chain : step.table.chains) add_chain(writer, name, chain);
   for (const nft::Chain& chain : step.table.chains)
     for (const nft::Rule& rule : chain.rules) add_rule(writer, name, chain.name, rule, index_of);

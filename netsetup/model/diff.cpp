@@ -179,20 +179,23 @@ struct Planner {
     }
   }
 
-  /// A table of family netdev needs its link, and before Linux 6.16 loses its chain with it.
+  /// A table of family netdev, and a flowtable, needs its links, and before Linux 6.16 loses its hooks with
+  /// them.
   [[nodiscard]] bool is_on_new_link(const nft::Table& table) const {
-    const std::string device = nft::device_of(table);
-    return !device.empty() && std::ranges::any_of(plan, [&](const Step& step) {
+    std::vector<std::string> devices = nft::flowtable_devices_of(table);
+    devices.push_back(nft::device_of(table));
+    return std::ranges::any_of(plan, [&](const Step& step) {
       const auto* create = std::get_if<CreateLink>(&step);
-      return create != nullptr && create->name == device;
+      return create != nullptr && std::ranges::find(devices, create->name) != devices.end();
     });
   }
 
-  /// What a table sees: packets, or the frames of a link of ours or of another: those that it sends
-  /// elsewhere, or that it only looks at.
-  enum class Of : std::uint8_t { packets, own_frames, other_frames, passing_frames };
+  /// What a table sees: packets, those of its flowtables among them, or the frames of a link of ours or of
+  /// another: those that it sends elsewhere, or that it only looks at.
+  enum class Of : std::uint8_t { packets, flows, own_frames, other_frames, passing_frames };
 
   [[nodiscard]] Of kind_of(const nft::Table& table) const {
+    if (!table.flowtables.empty()) return Of::flows;
     const std::string device = nft::device_of(table);
     if (device.empty()) return Of::packets;
     const Link* link = find_link(now, device);
@@ -431,6 +434,17 @@ struct Planner {
     }
   }
 
+  /// Before their links: what Linux leaves of one without them differs from version to version.
+  void delete_flowtables() {
+    for (const auto& [name, table] : wanted.tables) {
+      const auto found = now.tables.find(name);
+      if (found == now.tables.end() || !found->second || found->second->comment != ownership.tag) continue;
+      const std::vector<std::string> devices = nft::flowtable_devices_of(*found->second);
+      const bool goes = !table || std::ranges::any_of(devices, [&](const auto& one) { return !stays(one); });
+      if (goes && kind_of(*found->second) == Of::flows) emit(DeleteTable{name});
+    }
+  }
+
   void delete_tables(std::initializer_list<Of> kinds) {
     for (const auto& [name, table] : wanted.tables) {
       const auto found = now.tables.find(name);
@@ -471,6 +485,7 @@ Plan diff(const NetState& observed, const NetState& wanted, const Ownership& own
   planner.delete_filters();
   planner.delete_tables({Planner::Of::other_frames});
   planner.delete_rules();
+  planner.delete_flowtables();
   planner.delete_links();
   planner.delete_tables({Planner::Of::passing_frames});
   planner.replace_tables(Planner::Of::packets);
@@ -487,6 +502,7 @@ Plan diff(const NetState& observed, const NetState& wanted, const Ownership& own
   // Before the taps are up: nothing of a guest passes by.
   planner.replace_tables(Planner::Of::own_frames);
   planner.replace_tables(Planner::Of::passing_frames);
+  planner.replace_tables(Planner::Of::flows);
   planner.add_filters(Planner::On::taps);
   planner.delete_filters();
   planner.set_links({Planner::On::taps, Planner::On::other_links});

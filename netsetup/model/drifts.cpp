@@ -103,6 +103,11 @@ struct Collector {
             [&](const nft::Set& w, const nft::Set& f) { set(name, w, f); });
     by_name(wanted.chains, found.chains, "chain", name,
             [&](const nft::Chain& w, const nft::Chain& f) { chain(name, w, f); });
+    by_name(wanted.flowtables, found.flowtables, "flowtable", name,
+            [&](const nft::Flowtable& w, const nft::Flowtable& f) {
+              compare(fmt::format("flowtable '{}' of table '{}'", w.name, name), nft::to_string(w),
+                      nft::to_string(f));
+            });
   }
 
   void set(const std::string& table, const nft::Set& wanted, const nft::Set& found) {

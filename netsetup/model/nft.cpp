@@ -1,6 +1,7 @@
 #include "netsetup/model/nft.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <netinet/in.h>
 // netinet/in.h must come before the netfilter headers.
 #include <linux/netfilter.h>
@@ -76,6 +77,13 @@ void render_set(std::string& out, const Set& set) {
   out += "\t}\n";
 }
 
+void render_flowtable(std::string& out, const Flowtable& flowtable) {
+  fmt::format_to(std::back_inserter(out), "\tflowtable {} {{\n\t\thook ingress priority {}\n", flowtable.name,
+                 flowtable.priority);
+  fmt::format_to(std::back_inserter(out), "\t\tdevices = {{ \"{}\" }}\n\t}}\n",
+                 fmt::join(flowtable.devices, "\", \""));
+}
+
 void render_chain(std::string& out, const Chain& chain) {
   fmt::format_to(std::back_inserter(out), "\tchain {} {{\n", chain.name);
   if (chain.hook) {
@@ -128,6 +136,7 @@ struct ExprText {
   std::string operator()(const SetTcpOption& e) const {
     return fmt::format("tcp option {} + {} = reg {}", e.kind, e.offset, e.sreg);
   }
+  std::string operator()(const FlowAdd& e) const { return fmt::format("flow add @{}", e.flowtable); }
   std::string operator()(const Masquerade&) const { return "masquerade"; }
   std::string operator()(const Counter&) const { return "counter"; }
   std::string operator()(const Unknown& e) const { return e.name; }
@@ -223,6 +232,13 @@ void each_forward(auto& table, auto&& visit) {
 
 }  // namespace
 
+std::vector<std::string> flowtable_devices_of(const Table& table) {
+  std::vector<std::string> devices;
+  for (const Flowtable& flowtable : table.flowtables)
+    devices.insert(devices.end(), flowtable.devices.begin(), flowtable.devices.end());
+  return devices;
+}
+
 std::vector<std::string> targets_of(const Table& table) {
   std::vector<std::string> targets;
   each_forward(table, [&](const Forward& forward) { targets.push_back(forward.device); });
@@ -240,6 +256,7 @@ std::string render(std::string_view key, const Table& table) {
   std::string out = fmt::format("table {} {} {{\n", name.family(), name.name);
   if (!table.comment.empty()) out += fmt::format("\tcomment \"{}\"\n", table.comment);
   for (const Set& set : table.sets) render_set(out, set);
+  for (const Flowtable& flowtable : table.flowtables) render_flowtable(out, flowtable);
   for (const Chain& chain : table.chains) render_chain(out, chain);
   return out + "}\n";
 }
@@ -263,6 +280,11 @@ std::string to_string(const Set& set) {
          (set.memory
               ? fmt::format(" dynamic size {} timeout {}", set.memory->most, time_text(set.memory->seconds))
               : "");
+}
+
+std::string to_string(const Flowtable& flowtable) {
+  return fmt::format("hook ingress priority {} devices {}", flowtable.priority,
+                     fmt::join(flowtable.devices, ", "));
 }
 
 std::string to_string(const Set& set, const Element& element) {

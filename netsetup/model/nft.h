@@ -123,6 +123,11 @@ struct SetTcpOption {
   std::uint32_t sreg = 0;
   friend bool operator==(const SetTcpOption&, const SetTcpOption&) = default;
 };
+/// The connection's packets go by the flowtable from now on, where it may be sent that way.
+struct FlowAdd {
+  std::string flowtable;
+  friend bool operator==(const FlowAdd&, const FlowAdd&) = default;
+};
 struct Masquerade {
   friend bool operator==(const Masquerade&, const Masquerade&) = default;
 };
@@ -137,7 +142,7 @@ struct Unknown {
 };
 
 using Expr = std::variant<Meta, MetaSet, Payload, Cmp, Bitwise, Ct, CtSet, Lookup, Remember, Immediate,
-                          Verdict, Nat, Forward, SetTcpOption, Masquerade, Counter, Unknown>;
+                          Verdict, Nat, Forward, SetTcpOption, FlowAdd, Masquerade, Counter, Unknown>;
 
 // --- tables
 // -----------------------------------------------------------------------------------------------------
@@ -222,15 +227,27 @@ struct TableName {
 TableName table_name_of(std::string_view key);
 std::string key_of(const TableName& name);
 
+/// Connections whose packets go from one of the links to another past all hooks, addresses and ports
+/// translated (Documentation/networking/nf_flowtable.rst in Linux).
+struct Flowtable {
+  std::string name;
+  std::int32_t priority = 0;         ///< among what sees the frames that come in by the links
+  std::vector<std::string> devices;  ///< sorted
+  friend bool operator==(const Flowtable&, const Flowtable&) = default;
+};
+
 struct Table {
-  std::string comment;        ///< the owner's tag
-  std::vector<Set> sets;      ///< by name
-  std::vector<Chain> chains;  ///< by name
+  std::string comment;                ///< the owner's tag
+  std::vector<Set> sets;              ///< by name
+  std::vector<Chain> chains;          ///< by name
+  std::vector<Flowtable> flowtables;  ///< by name
   friend bool operator==(const Table&, const Table&) = default;
 };
 
 /// The link that a table of family netdev hangs on; empty: none.
 std::string device_of(const Table& table);
+/// The links that its flowtables take frames from.
+std::vector<std::string> flowtable_devices_of(const Table& table);
 /// The links that its rules send frames to.
 std::vector<std::string> targets_of(const Table& table);
 /// The link has gone, and with it the name that rules had for it.
@@ -243,6 +260,7 @@ std::string to_string(const Expr& expr);
 std::string to_string(const Rule& rule);
 std::string to_string(const std::optional<Hook>& hook);
 std::string to_string(const Set& set);  ///< its type
+std::string to_string(const Flowtable& flowtable);
 std::string to_string(const Set& set, const Element& element);
 
 // --- fragments: what a rule is put together from
@@ -278,6 +296,7 @@ Fragment source_port_is(Family family, std::uint8_t protocol, std::uint16_t port
 Fragment destination_port_is(Family family, std::uint8_t protocol, std::uint16_t port);
 Fragment icmpv6_type_is(std::uint8_t type);
 Fragment state_is_new();
+Fragment state_is_established();
 Fragment state_is_invalid();   ///< conntrack can make nothing of it; NAT passes it over
 Fragment has_no_connection();  ///< the same, or it was not asked at all
 Fragment is_not_dnated();
@@ -301,6 +320,7 @@ Fragment dnat_to_itself(Family family);
 /// dnat.
 Fragment dnat_mapped(const IpAddress& to, std::uint8_t protocol, std::string_view map);
 Fragment masquerade();
+Fragment add_to_flowtable(std::string_view name);
 /// Where its maximum segment size is larger (nft_exthdr_tcp_set_eval() never makes it larger).
 Fragment set_maximum_segment(std::uint16_t bytes);
 Fragment begins_connection();                      ///< TCP's SYN, and the SYN that answers it

@@ -283,6 +283,10 @@ Fragment state_is_new() {
   return state_is_one_of(NF_CT_STATE_BIT(IP_CT_NEW), "new");
 }
 
+Fragment state_is_established() {
+  return state_is_one_of(NF_CT_STATE_BIT(IP_CT_ESTABLISHED), "established");
+}
+
 Fragment state_is_invalid() {
   return state_is_one_of(NF_CT_STATE_INVALID_BIT, "invalid");
 }
@@ -409,6 +413,10 @@ Fragment set_maximum_segment(std::uint16_t bytes) {
 
 Fragment masquerade() {
   return {{Masquerade{}}, "masquerade"};
+}
+
+Fragment add_to_flowtable(std::string_view name) {
+  return {{FlowAdd{std::string(name)}}, fmt::format("flow add @{}", name)};
 }
 
 }  // namespace podnic::model::nft

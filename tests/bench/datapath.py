@@ -55,13 +55,30 @@ def attach_by_hand(podnic, folder, request):
     return pod, peer, guest, plan["result"]
 
 
-def masquerade(podnic, folder, topology, ports, guard=True):
+def masquerade(podnic, folder, topology, ports, guard=True, fast_path=False):
     # Every second port, and those that the measurements use.
     listed = [f"{1 + 2 * i}/tcp" for i in range(ports)] + (["5201/udp", "5201/tcp", "7000/tcp"] if ports else [])
-    request = {"ports": listed, "topology": topology, "guard": guard}
+    request = {"ports": listed, "topology": topology, "guard": guard, "fastPath": fast_path}
     pod, peer, guest, result = attach_by_hand(podnic, folder, request)
     guest.run(f"ip link set eth0 address {result['guest']['mac']}; ip address add {GUEST4}/24 dev eth0; ip link set eth0 up; ip route add default via {GATEWAY4}")
     return Path(peer, guest, POD4, PEER4, [pod])
+
+
+def nat_alone():
+    """Two rules, and nothing that keeps anybody out: what the kernel's own forwarding and NAT take."""
+    pod, peer = make_pod()
+    guest = Namespace()
+    pod.run(f"ip link add tap-eth0 type veth peer name eth0 netns {guest.path}; ip link set tap-eth0 up; "
+            f"ip address add {GATEWAY4}/24 dev tap-eth0; sysctl -q net.ipv4.conf.eth0.forwarding=1 net.ipv4.conf.tap-eth0.forwarding=1; "
+            "nft 'table ip nat { chain prerouting { type nat hook prerouting priority -100; iifname eth0 dnat to "
+            f"{GUEST4}; }}; chain postrouting {{ type nat hook postrouting priority 100; oifname eth0 masquerade; }}; }}'")
+    guest.run(f"ip link set eth0 up; ip address add {GUEST4}/24 dev eth0; ip route add default via {GATEWAY4}")
+    return Path(peer, guest, POD4, PEER4, [pod])
+
+
+def has_flowtables():
+    check = "nft --check 'table inet t { flowtable f { hook ingress priority 0; devices = { lo }; }; }' 2> /dev/null && echo yes || :"
+    return bool(Namespace().run(check))
 
 
 def own_address(podnic, folder, binding, guard=True):
@@ -146,6 +163,9 @@ def main():
                 paths[f"{topology}, {ports} ports"] = masquerade(podnic, folder, topology, ports)
         for binding in ("bridge", "tc"):
             paths[f"binding {binding}"] = own_address(podnic, folder, binding)
+        if has_flowtables():
+            paths["tap, fast path"] = masquerade(podnic, folder, "tap", 0, fast_path=True)
+        paths["two rules of NAT alone"] = nat_alone()
         paths["tap, no guard"] = masquerade(podnic, folder, "tap", 0, guard=False)
         for binding in ("bridge", "tc"):
             paths[f"binding {binding}, no guard"] = own_address(podnic, folder, binding, guard=False)

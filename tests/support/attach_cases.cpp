@@ -15,6 +15,30 @@
 
 namespace podnic::test {
 
+namespace {
+
+/// As requests of that binding are then, without what excludes it.
+bindings::Request with_fast_path_if_asked(bindings::Request request) {
+  if (!fast_path_is_asked() || request.binding != "masquerade") return request;
+  request.fast_path = true;
+  request.bandwidth = {};
+  request.routing_table = 0;
+  bindings::set_mesh("none", request);
+  return request;
+}
+
+}  // namespace
+
+bool fast_path_is_asked() {
+  return std::getenv("PODNIC_TEST_FAST_PATH") != nullptr;
+}
+
+bindings::Request AnyBinding::another_request(AttachCase& test) {
+  bindings::Request other = with_fast_path_if_asked(random_request(test.random, test.pod.spec, GetParam()));
+  other.resolv_conf = test.request.resolv_conf;
+  return other;
+}
+
 void for_each_request(std::uint64_t usual_seed, int pods, int requests, const std::string& binding,
                       const std::function<void(AttachCase&)>& body) {
 #ifdef PODNIC_SANITIZE
@@ -31,7 +55,7 @@ void for_each_request(std::uint64_t usual_seed, int pods, int requests, const st
     const Snapshot start = take_snapshot(pod.pod);
     for (int j = 0; j < requests; ++j) {
       AttachCase test{.pod = pod,
-                      .request = random_request(random, pod.spec, binding),
+                      .request = with_fast_path_if_asked(random_request(random, pod.spec, binding)),
                       .place = {.netns = pod.pod.path(), .state_dir = folder / "state"},
                       .random = random};
       test.request.resolv_conf = resolv_conf;

@@ -41,13 +41,13 @@ class AnyBinding : public testing::TestWithParam<const char*> {
     const std::string binding = GetParam();
     test::for_each_request(usual_seed, 10, binding == "masquerade" ? 20 : 6, binding, body);
   }
-  static bindings::Request another_request(AttachCase& test) {
-    bindings::Request other = random_request(test.random, test.pod.spec, GetParam());
-    other.resolv_conf = test.request.resolv_conf;
-    return other;
-  }
+  static bindings::Request another_request(AttachCase& test);
 };
 std::string binding_name(const testing::TestParamInfo<const char*>& info);
+
+/// True where $PODNIC_TEST_FAST_PATH says that this kernel has flowtables: what is masqueraded uses them
+/// then.
+bool fast_path_is_asked();
 
 /// Nothing drifted, and attaching again has nothing to do.
 void expect_attached(const AttachCase& test);

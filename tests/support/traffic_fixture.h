@@ -20,7 +20,10 @@ class Traffic : public testing::TestWithParam<bindings::Topology> {
  protected:
   /// Attaches with these ports ("80/tcp"; none: all) and starts the guest.
   void wire(const std::vector<const char*>& ports) {
-    bindings::Request request{.topology = GetParam(), .guard = guarded, .resolv_conf = "/nonexistent"};
+    bindings::Request request{.topology = GetParam(),
+                              .guard = guarded,
+                              .fast_path = fast_path_is_asked(),
+                              .resolv_conf = "/nonexistent"};
     for (const char* text : ports) request.ports.push_back(port(text));
     record = attach(request, place()).record;
     guest.emplace(record, place());

@@ -116,6 +116,16 @@ nft::Table sample_of_frames() {
            bindings::Onward{.link = "eth0", .leases = leases, .station = *IpAddress::parse("fe80::2")}});
 }
 
+nft::Table sample_of_flows() {
+  nft::Table table{.comment = "podnic:sample", .sets = {}, .chains = {}};
+  table.flowtables = {{.name = "connections", .priority = -10, .devices = {"eth0", "tap-eth0"}}};
+  table.chains = {{.name = "forward",
+                   .hook = nft::Hook{"filter", NF_INET_FORWARD, 10},
+                   .rules = {nft::rule({nft::iifname("tap-eth0"), nft::state_is_established(),
+                                        nft::add_to_flowtable("connections")})}}};
+  return table;
+}
+
 std::uint32_t index_of(const std::string& link) {
   return link == "eth0" ? 17 : 0;
 }
@@ -132,6 +142,8 @@ void expect_golden(const std::string& name, const std::string& found) {
 TEST(NftablesBatch, GoldenBytes) {
   expect_golden("nftables_batch.txt", dump(encode_batch(model::ReplaceTable{"podnic-eth0", sample()})) +
                                           dump(encode_batch(model::DeleteTable{"podnic-eth0"})));
+  expect_golden("nftables_flows.txt",
+                dump(encode_batch(model::ReplaceTable{"podnic-eth0-fast", sample_of_flows()})));
   expect_golden("nftables_guard.txt",
                 dump(encode_batch(model::ReplaceTable{"netdev podnic-eth0", sample_of_frames()}, index_of)));
 }
@@ -150,6 +162,7 @@ TEST(NftablesBatch, FramesReadBackAsTheSameTable) {
 
 TEST(NftablesBatch, ReadsBackAsTheSameTable) {
   EXPECT_EQ(read_back("t", encode_batch(model::ReplaceTable{"t", sample()})), sample());
+  EXPECT_EQ(read_back("t", encode_batch(model::ReplaceTable{"t", sample_of_flows()})), sample_of_flows());
   const nft::Table empty;
   EXPECT_EQ(read_back("t", encode_batch(model::ReplaceTable{"t", empty})), empty);
   EXPECT_EQ(read_back("other", encode_batch(model::ReplaceTable{"t", sample()})), nft::Table{});
