@@ -84,8 +84,8 @@ class Kernel {
   void forget(const model::Connection& connection);
 
   /// What must hold before the first step of the plan can succeed, each with its own sentence: CAP_NET_ADMIN
-  /// over the namespace; where a tap is to be created, a usable /dev/net/tun; where a sysctl would have to
-  /// change, a writable /proc/sys.
+  /// over the namespace; where a tap is to be created, a usable /dev/net/tun; for a flowtable, a kernel that
+  /// has them; where a sysctl would have to change, a writable /proc/sys.
   void check_prerequisites(const model::Plan& plan);
 
   /// Opens `count` queues of an existing tap, close-on-exec, for a VM to inherit.

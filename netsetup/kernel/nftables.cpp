@@ -128,6 +128,7 @@ void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step, const
 }
 
 void check_table(NetlinkSocket& socket, model::ReplaceTable step) {
+  step.is_new = false;  // an earlier step may be to delete it
   for (model::nft::Flowtable& flowtable : step.table.flowtables) flowtable.devices = {"lo"};
   Batch batch = encode_batch(step);
   // A transaction without its end is tried and taken back, as `nft --check` does.

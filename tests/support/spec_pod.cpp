@@ -79,6 +79,14 @@ void erase_volatile(json& value) {
   }
 }
 
+void read_sysctl(int folder, const char* name, const std::string& path, Snapshot& snapshot) {
+  const UniqueFd file(::openat(folder, name, O_RDONLY | O_CLOEXEC));
+  std::array<char, 512> value{};
+  // A secret that is not set (stable_secret) cannot be read.
+  const ssize_t size = ::read(file.get(), value.data(), value.size());
+  if (size > 0) snapshot[path] = std::string(value.data(), static_cast<std::size_t>(size) - 1);
+}
+
 /// There are hundreds of them for every snapshot: each is opened from its folder, as a whole path takes twice
 /// as long.
 void read_sysctls(const std::string& folder, Snapshot& snapshot) {
@@ -92,11 +100,7 @@ void read_sysctls(const std::string& folder, Snapshot& snapshot) {
       read_sysctls(path, snapshot);
       continue;
     }
-    const UniqueFd file(::openat(::dirfd(entries.get()), entry->d_name, O_RDONLY | O_CLOEXEC));
-    std::array<char, 512> value{};
-    // A secret that is not set (stable_secret) cannot be read.
-    const ssize_t size = ::read(file.get(), value.data(), value.size());
-    if (size > 0) snapshot[path] = std::string(value.data(), static_cast<std::size_t>(size) - 1);
+    read_sysctl(::dirfd(entries.get()), entry->d_name, path, snapshot);
   }
 }
 
@@ -146,7 +150,6 @@ Snapshot take_snapshot(const TestNetns& netns) {
       snapshot[std::string(title) + " " + name] += item.dump();
     }
   }
-  snapshot["mark"] = netns.must("cat /proc/sys/net/ipv*/fwmark_reflect");
   // tc's JSON is not valid for every filter.
   std::string filters;
   for (std::string line; std::getline(lines >> std::ws, line);) {
@@ -164,6 +167,8 @@ Snapshot take_snapshot(const TestNetns& netns) {
   netns.netns().run([&] {
     for (const char* folder : {"/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf", "/proc/sys/net/bridge"})
       read_sysctls(folder, snapshot);
+    for (const char* mark : {"/proc/sys/net/ipv4/fwmark_reflect", "/proc/sys/net/ipv6/fwmark_reflect"})
+      read_sysctl(AT_FDCWD, mark, mark, snapshot);
   });
   return snapshot;
 }
