@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::uint64_t record_version = 1;
 constexpr std::uint64_t any_number = ~std::uint64_t{0};
+constexpr const char* phase_key = "phase";
 
 void read_guest(ObjectReader reader, GuestNic& guest) {
   guest.mac = required(reader, "mac", reader.parsed("mac", MacAddress::parse));
@@ -83,29 +84,36 @@ std::string_view name_of(Phase phase) {
 }
 
 std::string record_to_json(const Record& record) {
-  Json json{{"version", record_version},
-            {"id", record.id},
-            {"phase", name_of(record.phase)},
-            {"netns",
-             {{"device", record.netns.device},
-              {"inode", record.netns.inode},
-              {"cookie", record.netns.cookie},
-              {"path", record.netns_path}}},
-            {"request", to_json_without_ports(record.request)},
-            {"ports", join_ports(record.request.ports)},
-            {"before", to_json(record.before)},
-            {"desired", to_json(record.desired)},
-            {"bridge", record.bridge},
-            {"tap", {{"name", record.guest.tap}, {"queues", record.guest.queues}}},
-            {"guest", to_json(record.guest)},
-            {"leases", to_json(record.leases)}};
+  Json json = object_of({{"version", record_version},
+                         {"id", record.id},
+                         {phase_key, name_of(record.phase)},
+                         {"netns", object_of({{"device", record.netns.device},
+                                              {"inode", record.netns.inode},
+                                              {"cookie", record.netns.cookie},
+                                              {"path", record.netns_path}})},
+                         {"request", to_json_without_ports(record.request)},
+                         {"ports", join_ports(record.request.ports)},
+                         {"before", to_json(record.before)},
+                         {"desired", to_json(record.desired)},
+                         {"bridge", record.bridge},
+                         {"tap", object_of({{"name", record.guest.tap}, {"queues", record.guest.queues}})},
+                         {"guest", to_json(record.guest)},
+                         {"leases", to_json(record.leases)}});
   if (!record.network.links.empty()) json["network"] = to_json(record.network);
   if (const auto& helper = record.helper) {
-    json["helper"] = {{"command", helper->command}, {"descriptors", helper->descriptors}};
+    json["helper"] = object_of({{"command", helper->command}, {"descriptors", helper->descriptors}});
     if (!helper->socket.empty()) json["helper"]["socket"] = helper->socket;
   }
   if (record.request.cni) json["cni"] = to_json(*record.request.cni);
   return json.dump(1) + "\n";
+}
+
+std::string in_phase(Phase phase, std::string json) {
+  // Within a text of the file a quote would have a backslash before it, and no object before it has such a
+  // key.
+  const std::string before = fmt::format("\"{}\": \"", phase_key);
+  const std::size_t start = json.find(before) + before.size();
+  return json.replace(start, json.find('"', start) - start, name_of(phase));
 }
 
 Record record_from_json(std::string_view text) {
@@ -117,7 +125,7 @@ Record record_from_json(std::string_view text) {
   }
   Record record;
   record.id = required(reader, "id", reader.parsed("id", check_id));
-  record.phase = required(reader, "phase", reader.parsed("phase", parse_phase));
+  record.phase = required(reader, phase_key, reader.parsed(phase_key, parse_phase));
   ObjectReader netns = required(reader, "netns", reader.object("netns"));
   record.netns.device = required(netns, "device", netns.number("device", any_number));
   record.netns.inode = required(netns, "inode", netns.number("inode", any_number));
