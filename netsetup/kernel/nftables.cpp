@@ -86,8 +86,7 @@ std::expected<bool, Refusal> read_parts(NetlinkSocket& socket, const std::string
 }
 
 std::optional<Refusal> send(NetlinkSocket& socket, const Batch& batch) {
-  // The end of the batch has no part and no answer: the message before it asks for the acknowledgement.
-  return socket.transact(batch.bytes, static_cast<std::uint32_t>(batch.parts.size() - 1));
+  return socket.transact(batch.bytes, batch.last);
 }
 
 // No nf_tables at all.
@@ -122,8 +121,11 @@ Error error_of(const Batch& batch, const Refusal& refusal) {
 }
 
 void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step, const IndexOf& index_of) {
-  const Batch batch = encode_batch(step, index_of);
-  if (const auto refusal = send(socket, batch)) throw error_of(batch, *refusal);
+  const Batch batch = encode_batch(step, index_of, Parts::unsaid);
+  const auto refusal = send(socket, batch);
+  if (!refusal) return;
+  // For its words: a link may have gone by now.
+  throw error_of(encode_batch(step, [](const std::string& /*link*/) { return 0U; }), *refusal);
 }
 
 void delete_table(NetlinkSocket& socket, const model::DeleteTable& step) {

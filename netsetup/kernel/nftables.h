@@ -29,13 +29,17 @@ struct Batch {
     std::string feature;  ///< what a kernel that does not know it lacks
   };
   Bytes bytes;
+  std::uint32_t last = 0;   ///< sequence number of the message that asks for the acknowledgement
   std::vector<Part> parts;  ///< by sequence number; the first is the batch itself
 };
+
+/// With Parts::unsaid there are none: only an Error needs them, and who has one can encode again.
+enum class Parts : std::uint8_t { said, unsaid };
 
 /// The table comes in place of whatever had its name: packets meet the old ruleset or the new one.
 /// `index_of` is asked for the links that rules forward to, which the kernel knows by their index.
 using IndexOf = std::function<std::uint32_t(const std::string&)>;
-Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of = {});
+Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of = {}, Parts parts = Parts::said);
 Batch encode_batch(const model::DeleteTable& step);
 
 /// The Error for a refused message of the batch.

@@ -47,42 +47,52 @@ constexpr std::size_t small = 1024;
 // message is given enough of it beforehand.
 class Writer {
  public:
-  explicit Writer(std::uint8_t family) : family_(family) {}
+  Writer(std::uint8_t family, Parts parts) : family_(family), parts_(parts) {}
   [[nodiscard]] std::uint8_t family() const { return family_; }
 
-  template <typename Build>
-  void add(std::uint16_t type, unsigned flags, std::size_t room, Batch::Part part, Build&& build) {
+  /// `part` says what the message does, when it is asked.
+  template <typename Part, typename Build>
+  void add(std::uint16_t type, unsigned flags, std::size_t room, Part&& part, Build&& build) {
     nlmsghdr* message =
-        nftnl_nlmsg_build_hdr(make_room(room), type, family_, static_cast<std::uint16_t>(flags), next());
+        nftnl_nlmsg_build_hdr(make_room(room), type, family_, static_cast<std::uint16_t>(flags), next_);
     build(message);
-    finish(message, std::move(part));
+    finish(message, part);
   }
-  void begin(Batch::Part part) { finish(nftnl_batch_begin(make_room(), next()), std::move(part)); }
+  template <typename Part>
+  void begin(Part&& part) {
+    finish(nftnl_batch_begin(make_room(), next_), part);
+  }
   // The last message before the end asks for the acknowledgement: a batch's own messages get none before
   // Linux 6.10.
   Batch end() {
     reinterpret_cast<nlmsghdr*>(batch_.bytes.data() + last_)->nlmsg_flags |= NLM_F_ACK;
-    const nlmsghdr* message = nftnl_batch_end(make_room(), next());
+    const nlmsghdr* message = nftnl_batch_end(make_room(), next_);
     batch_.bytes.resize(used_ + message->nlmsg_len);
+    batch_.last = next_ - 1;
     return std::move(batch_);
   }
 
  private:
   char* make_room(std::size_t room = small) {
-    batch_.bytes.resize(used_ + room);
+    // Its bytes are set to zero once, not for each message anew.
+    constexpr std::size_t more = 16UL * 1024;
+    if (batch_.bytes.size() < used_ + room) batch_.bytes.resize(used_ + room + more);
     return reinterpret_cast<char*>(batch_.bytes.data() + used_);
   }
-  [[nodiscard]] std::uint32_t next() const { return static_cast<std::uint32_t>(batch_.parts.size()); }
-  void finish(const nlmsghdr* message, Batch::Part part) {
+  template <typename Part>
+  void finish(const nlmsghdr* message, Part&& part) {
     last_ = used_;
     used_ += NLMSG_ALIGN(message->nlmsg_len);
-    batch_.parts.push_back(std::move(part));
+    ++next_;
+    if (parts_ == Parts::said) batch_.parts.push_back(part());
   }
 
   std::uint8_t family_;
+  Parts parts_;
   Batch batch_;
   std::size_t used_ = 0;
   std::size_t last_ = 0;
+  std::uint32_t next_ = 0;  // sequence number
 };
 
 // --- expressions -----------------------------------------------------------------------------------------
@@ -279,10 +289,12 @@ constexpr std::size_t elements_room = 0xffff - element_room;
 void add_elements(Writer& writer, const std::string& table, const nft::Set& set) {
   auto element = set.elements.begin();
   while (element != set.elements.end()) {
-    Batch::Part part{fmt::format("adding elements to set '{}' of table '{}'", set.name, table), {}};
+    const auto part = [&]() -> Batch::Part {
+      return {fmt::format("adding elements to set '{}' of table '{}'", set.name, table), {}};
+    };
     const std::size_t left = element_room * static_cast<std::size_t>(set.elements.end() - element);
     const std::size_t room = std::min(left, elements_room);
-    writer.add(NFT_MSG_NEWSETELEM, NLM_F_CREATE, room + small, std::move(part), [&](nlmsghdr* message) {
+    writer.add(NFT_MSG_NEWSETELEM, NLM_F_CREATE, room + small, part, [&](nlmsghdr* message) {
       mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_TABLE, table.c_str());
       mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_SET, set.name.c_str());
       nlattr* list = mnl_attr_nest_start(message, NFTA_SET_ELEM_LIST_ELEMENTS);
@@ -332,15 +344,22 @@ void add_table(Writer& writer, const std::string& name, const std::string& comme
     nftnl_table_set_data(table.get(), NFTNL_TABLE_USERDATA, userdata.data(),
                          static_cast<std::uint32_t>(userdata.size()));
   }
-  writer.add(NFT_MSG_NEWTABLE, flags, small,
-             {fmt::format("adding table '{}'", name), feature_of_family(writer.family())},
-             [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
+  writer.add(
+      NFT_MSG_NEWTABLE, flags, small,
+      [&]() -> Batch::Part {
+        return {fmt::format("adding table '{}'", name), feature_of_family(writer.family())};
+      },
+      [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
 }
 
 void delete_table(Writer& writer, const std::string& name) {
   const auto table = named_table(writer, name);
-  writer.add(NFT_MSG_DELTABLE, 0, small, {fmt::format("deleting table '{}'", name), {}},
-             [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
+  writer.add(
+      NFT_MSG_DELTABLE, 0, small,
+      [&]() -> Batch::Part {
+        return {fmt::format("deleting table '{}'", name), {}};
+      },
+      [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
 }
 
 /// What nft remembers of a set whose keys it knows by the words that load them, in its own numbers: the byte
@@ -398,31 +417,39 @@ void add_set(Writer& writer, const std::string& table, const nft::Set& set, std:
     nftnl_set_set_u32(object.get(), NFTNL_SET_DATA_TYPE, static_cast<std::uint32_t>(*set.data));
     nftnl_set_set_u32(object.get(), NFTNL_SET_DATA_LEN, nft::size_of(*set.data));
   }
-  writer.add(NFT_MSG_NEWSET, NLM_F_CREATE, small,
-             {fmt::format("adding set '{}' to table '{}'", set.name, table), {}},
-             [&](nlmsghdr* message) { nftnl_set_nlmsg_build_payload(message, object.get()); });
+  writer.add(
+      NFT_MSG_NEWSET, NLM_F_CREATE, small,
+      [&]() -> Batch::Part {
+        return {fmt::format("adding set '{}' to table '{}'", set.name, table), {}};
+      },
+      [&](nlmsghdr* message) { nftnl_set_nlmsg_build_payload(message, object.get()); });
+}
+
+std::string feature_of(const nft::Chain& chain) {
+  if (!chain.hook) return {};
+  if (chain.hook->type == "nat") return "CONFIG_NFT_NAT (module nft_chain_nat)";
+  if (chain.hook->device.empty()) return {};
+  return chain.hook->number == NF_NETDEV_EGRESS ? "CONFIG_NETFILTER_EGRESS" : "CONFIG_NETFILTER_INGRESS";
 }
 
 void add_chain(Writer& writer, const std::string& table, const nft::Chain& chain) {
   const auto object = owned(nftnl_chain_alloc(), nftnl_chain_free);
   nftnl_chain_set_str(object.get(), NFTNL_CHAIN_TABLE, table.c_str());
   nftnl_chain_set_str(object.get(), NFTNL_CHAIN_NAME, chain.name.c_str());
-  std::string feature;
   if (chain.hook) {
     nftnl_chain_set_str(object.get(), NFTNL_CHAIN_TYPE, chain.hook->type.c_str());
     nftnl_chain_set_u32(object.get(), NFTNL_CHAIN_HOOKNUM, chain.hook->number);
     nftnl_chain_set_s32(object.get(), NFTNL_CHAIN_PRIO, chain.hook->priority);
     nftnl_chain_set_u32(object.get(), NFTNL_CHAIN_POLICY, chain.hook->drop_policy ? NF_DROP : NF_ACCEPT);
-    if (!chain.hook->device.empty()) {
+    if (!chain.hook->device.empty())
       nftnl_chain_set_str(object.get(), NFTNL_CHAIN_DEV, chain.hook->device.c_str());
-      feature =
-          chain.hook->number == NF_NETDEV_EGRESS ? "CONFIG_NETFILTER_EGRESS" : "CONFIG_NETFILTER_INGRESS";
-    }
-    if (chain.hook->type == "nat") feature = "CONFIG_NFT_NAT (module nft_chain_nat)";
   }
-  writer.add(NFT_MSG_NEWCHAIN, NLM_F_CREATE, small,
-             {fmt::format("adding chain '{}' to table '{}'", chain.name, table), feature},
-             [&](nlmsghdr* message) { nftnl_chain_nlmsg_build_payload(message, object.get()); });
+  writer.add(
+      NFT_MSG_NEWCHAIN, NLM_F_CREATE, small,
+      [&]() -> Batch::Part {
+        return {fmt::format("adding chain '{}' to table '{}'", chain.name, table), feature_of(chain)};
+      },
+      [&](nlmsghdr* message) { nftnl_chain_nlmsg_build_payload(message, object.get()); });
 }
 
 void add_rule(Writer& writer, const std::string& table, const std::string& chain, const nft::Rule& rule,
@@ -441,10 +468,14 @@ void add_rule(Writer& writer, const std::string& table, const std::string& chain
   }
   // The largest expression holds the name of a set or chain, 256 bytes.
   const std::size_t room = small + 512 * rule.exprs.size();
-  writer.add(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, room,
-             {fmt::format("adding rule '{}' to chain '{}' of table '{}'", nft::to_string(rule), chain, table),
-              features_of(rule)},
-             [&](nlmsghdr* message) { nftnl_rule_nlmsg_build_payload(message, object.get()); });
+  writer.add(
+      NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, room,
+      [&]() -> Batch::Part {
+        return {
+            fmt::format("adding rule '{}' to chain '{}' of table '{}'", nft::to_string(rule), chain, table),
+            features_of(rule)};
+      },
+      [&](nlmsghdr* message) { nftnl_rule_nlmsg_build_payload(message, object.get()); });
 }
 
 }  // namespace
@@ -454,31 +485,36 @@ std::uint8_t family_of(std::string_view key) {
   return families[static_cast<std::size_t>(nft::table_name_of(key).of)];
 }
 
-Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of) {
-  Writer writer(family_of(step.name));
+Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of, Parts parts) {
+  Writer writer(family_of(step.name), parts);
+  const nft::Table& table = step.table;
   const std::string name = nft::table_name_of(step.name).name;
-  writer.begin({fmt::format("replacing table '{}'", step.name), nf_tables_feature});
+  writer.begin([&]() -> Batch::Part {
+    return {fmt::format("replacing table '{}'", step.name), nf_tables_feature};
+  });
   if (!step.is_new) {
     // Deleting needs a table to delete: an empty one is added first, which changes nothing where there is
     // one.
     add_table(writer, name, {}, NLM_F_CREATE);
     delete_table(writer, name);
   }
-  add_table(writer, name, step.table.comment, NLM_F_CREATE | NLM_F_EXCL);
+  add_table(writer, name, table.comment, NLM_F_CREATE | NLM_F_EXCL);
   std::uint32_t id = 0;
-  for (const nft::Set& set : step.table.sets) {
+  for (const nft::Set& set : table.sets) {
     add_set(writer, name, set, ++id);
     add_elements(writer, name, set);
   }
-  for (const nft::Chain& chain : step.table.chains) add_chain(writer, name, chain);
-  for (const nft::Chain& chain : step.table.chains)
+  for (const nft::Chain& chain : table.chains) add_chain(writer, name, chain);
+  for (const nft::Chain& chain : table.chains)
     for (const nft::Rule& rule : chain.rules) add_rule(writer, name, chain.name, rule, index_of);
   return writer.end();
 }
 
 Batch encode_batch(const model::DeleteTable& step) {
-  Writer writer(family_of(step.name));
-  writer.begin({fmt::format("deleting table '{}'", step.name), nf_tables_feature});
+  Writer writer(family_of(step.name), Parts::said);
+  writer.begin([&]() -> Batch::Part {
+    return {fmt::format("deleting table '{}'", step.name), nf_tables_feature};
+  });
   delete_table(writer, nft::table_name_of(step.name).name);
   return writer.end();
 }

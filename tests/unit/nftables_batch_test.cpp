@@ -205,6 +205,16 @@ TEST(NftablesBatch, ManyElementsAreSplitAndReadBack) {
   EXPECT_EQ(encode_batch(model::ReplaceTable{"t", table}).bytes, batch.bytes);
 }
 
+TEST(NftablesBatch, ItsPartsAreSaidOnlyWhenTheyAreWanted) {
+  const model::ReplaceTable step{"netdev podnic-eth0", sample_of_frames()};
+  const Batch said = encode_batch(step, index_of);
+  const Batch unsaid = encode_batch(step, index_of, Parts::unsaid);
+  EXPECT_EQ(unsaid.bytes, said.bytes);
+  EXPECT_TRUE(unsaid.parts.empty());
+  EXPECT_EQ(said.last + 1, said.parts.size());
+  EXPECT_EQ(unsaid.last, said.last);
+}
+
 TEST(NftablesBatch, SequenceNumbersCountAndOnlyTheLastMessageAsks) {
   const Batch batch = encode_batch(model::ReplaceTable{"t", sample()});
   const auto messages = messages_of(batch);
