@@ -134,7 +134,7 @@ void delete_table(NetlinkSocket& socket, const model::DeleteTable& step) {
   if (refusal && refusal->error_number != ENOENT) throw error_of(batch, *refusal);
 }
 
-std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
+model::Shared<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
                                             const TableReader::NameOf& name_of) {
   const std::string action = fmt::format("reading table '{}'", key);
   for (int attempt = 0; attempt < NetlinkSocket::attempts; ++attempt) {

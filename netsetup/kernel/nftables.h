@@ -98,7 +98,7 @@ void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step, const
 /// A table that is not there is no error.
 void delete_table(NetlinkSocket& socket, const model::DeleteTable& step);
 /// Nullopt when there is none of that name. `key` as in a NetState.
-std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
+model::Shared<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
                                             const TableReader::NameOf& name_of);
 /// What the rules of its chains have counted, by chain; empty when there is no such table.
 std::map<std::string, Count> counts_of(NetlinkSocket& socket, const std::string& key);

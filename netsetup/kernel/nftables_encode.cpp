@@ -487,7 +487,7 @@ std::uint8_t family_of(std::string_view key) {
 
 Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of, Parts parts) {
   Writer writer(family_of(step.name), parts);
-  const nft::Table& table = step.table;
+  const nft::Table& table = *step.table;
   const std::string name = nft::table_name_of(step.name).name;
   writer.begin([&]() -> Batch::Part {
     return {fmt::format("replacing table '{}'", step.name), nf_tables_feature};
