@@ -70,7 +70,7 @@ RecordStore::RecordStore(std::string path, Missing missing) : path_(std::move(pa
     if (errno == ENOENT && missing == Missing::ignore) return;
     throw Error(fmt::format("opening state folder '{}'", path_), errno);
   }
-  struct stat status {};
+  struct stat status{};
   if (::fstat(folder_.get(), &status) != 0)
     throw Error(fmt::format("looking at state folder '{}'", path_), errno);
   const bool others_may_write = (status.st_mode & (S_IWGRP | S_IWOTH)) != 0;
@@ -90,7 +90,7 @@ std::optional<bindings::Record> RecordStore::load(const std::string& id) const {
     if (errno == ENOENT) return std::nullopt;
     throw Error("opening " + what, errno);
   }
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode))
     throw Error(what + " is not a regular file");
   try {

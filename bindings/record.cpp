@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::uint64_t record_version = 1;
 constexpr std::uint64_t any_number = ~std::uint64_t{0};
-constexpr const char* phase_key = "phase";
 
 void read_guest(ObjectReader reader, GuestNic& guest) {
   guest.mac = required(reader, "mac", reader.parsed("mac", MacAddress::parse));
@@ -86,7 +85,7 @@ std::string_view name_of(Phase phase) {
 std::string record_to_json(const Record& record) {
   Json json = object_of({{"version", record_version},
                          {"id", record.id},
-                         {phase_key, name_of(record.phase)},
+                         {"phase", name_of(record.phase)},
                          {"netns", object_of({{"device", record.netns.device},
                                               {"inode", record.netns.inode},
                                               {"cookie", record.netns.cookie},
@@ -111,7 +110,7 @@ std::string record_to_json(const Record& record) {
 std::string in_phase(Phase phase, std::string json) {
   // Within a text of the file a quote would have a backslash before it, and no object before it has such a
   // key.
-  const std::string before = fmt::format("\"{}\": \"", phase_key);
+  constexpr std::string_view before = R"("phase": ")";
   const std::size_t start = json.find(before) + before.size();
   return json.replace(start, json.find('"', start) - start, name_of(phase));
 }
@@ -125,7 +124,7 @@ Record record_from_json(std::string_view text) {
   }
   Record record;
   record.id = required(reader, "id", reader.parsed("id", check_id));
-  record.phase = required(reader, phase_key, reader.parsed(phase_key, parse_phase));
+  record.phase = required(reader, "phase", reader.parsed("phase", parse_phase));
   ObjectReader netns = required(reader, "netns", reader.object("netns"));
   record.netns.device = required(netns, "device", netns.number("device", any_number));
   record.netns.inode = required(netns, "inode", netns.number("inode", any_number));

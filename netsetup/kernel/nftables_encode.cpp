@@ -356,9 +356,7 @@ void delete_table(Writer& writer, const std::string& name) {
   const auto table = named_table(writer, name);
   writer.add(
       NFT_MSG_DELTABLE, 0, small,
-      [&]() -> Batch::Part {
-        return {fmt::format("deleting table '{}'", name), {}};
-      },
+      [&]() -> Batch::Part { return {fmt::format("deleting table '{}'", name), {}}; },
       [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
 }
 
@@ -419,9 +417,7 @@ void add_set(Writer& writer, const std::string& table, const nft::Set& set, std:
   }
   writer.add(
       NFT_MSG_NEWSET, NLM_F_CREATE, small,
-      [&]() -> Batch::Part {
-        return {fmt::format("adding set '{}' to table '{}'", set.name, table), {}};
-      },
+      [&]() -> Batch::Part { return {fmt::format("adding set '{}' to table '{}'", set.name, table), {}}; },
       [&](nlmsghdr* message) { nftnl_set_nlmsg_build_payload(message, object.get()); });
 }
 
@@ -489,9 +485,8 @@ Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of, Par
   Writer writer(family_of(step.name), parts);
   const nft::Table& table = *step.table;
   const std::string name = nft::table_name_of(step.name).name;
-  writer.begin([&]() -> Batch::Part {
-    return {fmt::format("replacing table '{}'", step.name), nf_tables_feature};
-  });
+  writer.begin(
+      [&]() -> Batch::Part { return {fmt::format("replacing table '{}'", step.name), nf_tables_feature}; });
   if (!step.is_new) {
     // Deleting needs a table to delete: an empty one is added first, which changes nothing where there is
     // one.
@@ -512,9 +507,8 @@ Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of, Par
 
 Batch encode_batch(const model::DeleteTable& step) {
   Writer writer(family_of(step.name), Parts::said);
-  writer.begin([&]() -> Batch::Part {
-    return {fmt::format("deleting table '{}'", step.name), nf_tables_feature};
-  });
+  writer.begin(
+      [&]() -> Batch::Part { return {fmt::format("deleting table '{}'", step.name), nf_tables_feature}; });
   delete_table(writer, nft::table_name_of(step.name).name);
   return writer.end();
 }
