@@ -1,15 +1,11 @@
 // A table as one nf_tables transaction. The order of messages is what the kernel needs: what is referred to
 // comes before what refers to it (sets, elements, chains, rules).
-#include <cstdio>  // libnftnl/expr.h needs FILE
-
 #include <netinet/in.h>
 // netinet/in.h must come before the netfilter headers.
 #include <fmt/format.h>
 #include <libmnl/libmnl.h>
 #include <libnftnl/batch.h>
 #include <libnftnl/chain.h>
-#include <libnftnl/expr.h>
-#include <libnftnl/rule.h>
 #include <libnftnl/set.h>
 #include <libnftnl/table.h>
 #include <libnftnl/udata.h>
@@ -97,122 +93,146 @@ class Writer {
 
 // --- expressions -----------------------------------------------------------------------------------------
 
-Owned<nftnl_expr> new_expr(const char* name) {
-  return owned(nftnl_expr_alloc(name), nftnl_expr_free);
-}
-
-void set(nftnl_expr* expr, std::uint16_t attribute, const nft::Value& value) {
-  nftnl_expr_set(expr, attribute, value.bytes.data(), value.size);
-}
-
+// Written directly, not through an nftnl_expr each: there are hundreds. The order of attributes is
+// libnftnl's.
 struct ExprEncoder {
-  using Expr = Owned<nftnl_expr>;
+  nlmsghdr* message;
 
-  Expr operator()(const nft::Meta& e) const {
-    Expr expr = new_expr("meta");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_KEY, e.key);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_DREG, e.dreg);
-    return expr;
+  void operator()(const nft::Meta& e) const {
+    expression("meta", [&] {
+      put(NFTA_META_KEY, e.key);
+      put(NFTA_META_DREG, e.dreg);
+    });
   }
-  Expr operator()(const nft::MetaSet& e) const {
-    Expr expr = new_expr("meta");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_KEY, e.key);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_SREG, e.sreg);
-    return expr;
+  void operator()(const nft::MetaSet& e) const {
+    expression("meta", [&] {
+      put(NFTA_META_KEY, e.key);
+      put(NFTA_META_SREG, e.sreg);
+    });
   }
-  Expr operator()(const nft::Payload& e) const {
-    Expr expr = new_expr("payload");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_DREG, e.dreg);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_BASE, e.base);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_OFFSET, e.offset);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_LEN, e.length);
-    return expr;
+  void operator()(const nft::Payload& e) const {
+    expression("payload", [&] {
+      put(NFTA_PAYLOAD_DREG, e.dreg);
+      put(NFTA_PAYLOAD_BASE, e.base);
+      put(NFTA_PAYLOAD_OFFSET, e.offset);
+      put(NFTA_PAYLOAD_LEN, e.length);
+    });
   }
-  Expr operator()(const nft::Cmp& e) const {
-    Expr expr = new_expr("cmp");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CMP_SREG, e.sreg);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CMP_OP, e.op);
-    set(expr.get(), NFTNL_EXPR_CMP_DATA, e.data);
-    return expr;
+  void operator()(const nft::Cmp& e) const {
+    expression("cmp", [&] {
+      put(NFTA_CMP_SREG, e.sreg);
+      put(NFTA_CMP_OP, e.op);
+      put(NFTA_CMP_DATA, e.data);
+    });
   }
-  Expr operator()(const nft::Bitwise& e) const {
-    Expr expr = new_expr("bitwise");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_BITWISE_SREG, e.sreg);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_BITWISE_DREG, e.dreg);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_BITWISE_OP, NFT_BITWISE_BOOL);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_BITWISE_LEN, e.mask.size);
-    set(expr.get(), NFTNL_EXPR_BITWISE_MASK, e.mask);
-    set(expr.get(), NFTNL_EXPR_BITWISE_XOR, e.xor_value);
-    return expr;
+  void operator()(const nft::Bitwise& e) const {
+    expression("bitwise", [&] {
+      put(NFTA_BITWISE_SREG, e.sreg);
+      put(NFTA_BITWISE_DREG, e.dreg);
+      put(NFTA_BITWISE_OP, NFT_BITWISE_BOOL);
+      put(NFTA_BITWISE_LEN, e.mask.size);
+      put(NFTA_BITWISE_MASK, e.mask);
+      put(NFTA_BITWISE_XOR, e.xor_value);
+    });
   }
-  Expr operator()(const nft::Ct& e) const {
-    Expr expr = new_expr("ct");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_KEY, e.key);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_DREG, e.dreg);
-    return expr;
+  void operator()(const nft::Ct& e) const {
+    expression("ct", [&] {
+      put(NFTA_CT_KEY, e.key);
+      put(NFTA_CT_DREG, e.dreg);
+    });
   }
-  Expr operator()(const nft::CtSet& e) const {
-    Expr expr = new_expr("ct");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_KEY, e.key);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_SREG, e.sreg);
-    if (e.direction) nftnl_expr_set_u8(expr.get(), NFTNL_EXPR_CT_DIR, *e.direction);
-    return expr;
+  void operator()(const nft::CtSet& e) const {
+    expression("ct", [&] {
+      put(NFTA_CT_KEY, e.key);
+      if (e.direction) mnl_attr_put_u8(message, NFTA_CT_DIRECTION, *e.direction);
+      put(NFTA_CT_SREG, e.sreg);
+    });
   }
-  Expr operator()(const nft::Lookup& e) const {
-    Expr expr = new_expr("lookup");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LOOKUP_SREG, e.sreg);
-    if (e.dreg != 0) nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LOOKUP_DREG, e.dreg);
-    if (e.invert) nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
-    nftnl_expr_set_str(expr.get(), NFTNL_EXPR_LOOKUP_SET, e.set.c_str());
-    return expr;
+  void operator()(const nft::Lookup& e) const {
+    expression("lookup", [&] {
+      put(NFTA_LOOKUP_SREG, e.sreg);
+      if (e.dreg != 0) put(NFTA_LOOKUP_DREG, e.dreg);
+      put(NFTA_LOOKUP_SET, e.set);
+      if (e.invert) put(NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+    });
   }
-  Expr operator()(const nft::Remember& e) const {
-    Expr expr = new_expr("dynset");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_DYNSET_SREG_KEY, e.sreg);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
-    nftnl_expr_set_str(expr.get(), NFTNL_EXPR_DYNSET_SET_NAME, e.set.c_str());
-    return expr;
+  void operator()(const nft::Remember& e) const {
+    expression("dynset", [&] {
+      put(NFTA_DYNSET_SREG_KEY, e.sreg);
+      put(NFTA_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
+      put(NFTA_DYNSET_SET_NAME, e.set);
+    });
   }
-  Expr operator()(const nft::Immediate& e) const {
-    Expr expr = new_expr("immediate");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_IMM_DREG, e.dreg);
-    set(expr.get(), NFTNL_EXPR_IMM_DATA, e.data);
-    return expr;
+  void operator()(const nft::Immediate& e) const {
+    expression("immediate", [&] {
+      put(NFTA_IMMEDIATE_DREG, e.dreg);
+      put(NFTA_IMMEDIATE_DATA, e.data);
+    });
   }
-  Expr operator()(const nft::Verdict& e) const {
-    Expr expr = new_expr("immediate");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_IMM_VERDICT, static_cast<std::uint32_t>(e.code));
-    if (!e.chain.empty()) nftnl_expr_set_str(expr.get(), NFTNL_EXPR_IMM_CHAIN, e.chain.c_str());
-    return expr;
+  void operator()(const nft::Verdict& e) const {
+    expression("immediate", [&] {
+      put(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+      nest(NFTA_IMMEDIATE_DATA, [&] {
+        nest(NFTA_DATA_VERDICT, [&] {
+          put(NFTA_VERDICT_CODE, static_cast<std::uint32_t>(e.code));
+          if (!e.chain.empty()) put(NFTA_VERDICT_CHAIN, e.chain);
+        });
+      });
+    });
   }
-  Expr operator()(const nft::Nat& e) const {
-    Expr expr = new_expr("nat");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_TYPE, e.type);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_FAMILY, e.family);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_REG_ADDR_MIN, e.reg_address);
-    if (e.reg_port != 0) nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_REG_PROTO_MIN, e.reg_port);
-    return expr;
+  void operator()(const nft::Nat& e) const {
+    expression("nat", [&] {
+      put(NFTA_NAT_TYPE, e.type);
+      put(NFTA_NAT_FAMILY, e.family);
+      put(NFTA_NAT_REG_ADDR_MIN, e.reg_address);
+      if (e.reg_port != 0) put(NFTA_NAT_REG_PROTO_MIN, e.reg_port);
+    });
   }
-  Expr operator()(const nft::Forward&) const {
-    Expr expr = new_expr("fwd");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_FWD_SREG_DEV, NFT_REG_1);
-    return expr;
+  void operator()(const nft::Forward&) const {
+    expression("fwd", [&] { put(NFTA_FWD_SREG_DEV, NFT_REG_1); });
   }
-  Expr operator()(const nft::SetTcpOption& e) const {
-    Expr expr = new_expr("exthdr");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_SREG, e.sreg);
-    nftnl_expr_set_u8(expr.get(), NFTNL_EXPR_EXTHDR_TYPE, static_cast<std::uint8_t>(e.kind));
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_OFFSET, e.offset);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_LEN, 2);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_OP, NFT_EXTHDR_OP_TCPOPT);
-    return expr;
+  void operator()(const nft::SetTcpOption& e) const {
+    expression("exthdr", [&] {
+      put(NFTA_EXTHDR_SREG, e.sreg);
+      mnl_attr_put_u8(message, NFTA_EXTHDR_TYPE, static_cast<std::uint8_t>(e.kind));
+      put(NFTA_EXTHDR_OFFSET, e.offset);
+      put(NFTA_EXTHDR_LEN, 2);
+      put(NFTA_EXTHDR_OP, NFT_EXTHDR_OP_TCPOPT);
+    });
   }
-  Expr operator()(const nft::Masquerade&) const { return new_expr("masq"); }
-  Expr operator()(const nft::Counter&) const { return new_expr("counter"); }
-  Expr operator()(const nft::Unknown& e) const {
+  void operator()(const nft::Masquerade&) const {
+    expression("masq", [] {});
+  }
+  void operator()(const nft::Counter&) const {
+    expression("counter", [] {});
+  }
+  void operator()(const nft::Unknown& e) const {
     throw Error(fmt::format("writing an nftables rule with the unknown expression '{}'", e.name), 0,
                 ErrorKind::bad_request);
+  }
+
+  /// An attribute of those that `body` puts.
+  template <typename Body>
+  void nest(std::uint16_t type, Body&& body) const {
+    nlattr* start = mnl_attr_nest_start(message, type);
+    body();
+    mnl_attr_nest_end(message, start);
+  }
+
+ private:
+  template <typename Body>
+  void expression(const char* name, Body&& body) const {
+    nest(NFTA_LIST_ELEM, [&] {
+      mnl_attr_put_strz(message, NFTA_EXPR_NAME, name);
+      nest(NFTA_EXPR_DATA, body);
+    });
+  }
+  void put(std::uint16_t type, std::uint32_t number) const { mnl_attr_put_u32(message, type, htonl(number)); }
+  void put(std::uint16_t type, const std::string& name) const {
+    mnl_attr_put_strz(message, type, name.c_str());
+  }
+  void put(std::uint16_t type, const nft::Value& value) const {
+    nest(type, [&] { mnl_attr_put(message, NFTA_DATA_VALUE, value.size, value.bytes.data()); });
   }
 };
 
@@ -450,18 +470,6 @@ void add_chain(Writer& writer, const std::string& table, const nft::Chain& chain
 
 void add_rule(Writer& writer, const std::string& table, const std::string& chain, const nft::Rule& rule,
               const IndexOf& index_of) {
-  const auto object = owned(nftnl_rule_alloc(), nftnl_rule_free);
-  nftnl_rule_set_u32(object.get(), NFTNL_RULE_FAMILY, writer.family());
-  nftnl_rule_set_str(object.get(), NFTNL_RULE_TABLE, table.c_str());
-  nftnl_rule_set_str(object.get(), NFTNL_RULE_CHAIN, chain.c_str());
-  for (const nft::Expr& expr : rule.exprs) {
-    if (const auto* forward = std::get_if<nft::Forward>(&expr)) {
-      const auto index = std::bit_cast<std::array<std::uint8_t, 4>>(index_of(forward->device));
-      const nft::Immediate target{NFT_REG_1, nft::value_of(index)};
-      nftnl_rule_add_expr(object.get(), ExprEncoder{}(target).release());
-    }
-    nftnl_rule_add_expr(object.get(), std::visit(ExprEncoder{}, expr).release());
-  }
   // The largest expression holds the name of a set or chain, 256 bytes.
   const std::size_t room = small + 512 * rule.exprs.size();
   writer.add(
@@ -471,7 +479,20 @@ void add_rule(Writer& writer, const std::string& table, const std::string& chain
             fmt::format("adding rule '{}' to chain '{}' of table '{}'", nft::to_string(rule), chain, table),
             features_of(rule)};
       },
-      [&](nlmsghdr* message) { nftnl_rule_nlmsg_build_payload(message, object.get()); });
+      [&](nlmsghdr* message) {
+        mnl_attr_put_strz(message, NFTA_RULE_TABLE, table.c_str());
+        mnl_attr_put_strz(message, NFTA_RULE_CHAIN, chain.c_str());
+        const ExprEncoder encoder{message};
+        encoder.nest(NFTA_RULE_EXPRESSIONS, [&] {
+          for (const nft::Expr& expr : rule.exprs) {
+            if (const auto* forward = std::get_if<nft::Forward>(&expr)) {
+              const auto index = std::bit_cast<std::array<std::uint8_t, 4>>(index_of(forward->device));
+              encoder(nft::Immediate{NFT_REG_1, nft::value_of(index)});
+            }
+            std::visit(encoder, expr);
+          }
+        });
+      });
 }
 
 }  // namespace
