@@ -285,7 +285,7 @@ void carry_out(Draft& draft, Site& site, const RecordStore& store, const Progres
     make_tap_node(draft.record, site);
     if (!tap_node_of(draft.record).empty())
       remove_tap_nodes(draft.record.netns, draft.record.before, &draft.record);
-    // What a former attachment's record adds to the unfinished one goes with it.
+    // Where there was no former one, only the phase of what is there differs.
     json = draft.former ? bindings::record_to_json(draft.record)
                         : bindings::in_phase(Phase::attached, std::move(json));
     store.save(draft.record.id, json);

@@ -108,8 +108,8 @@ std::string record_to_json(const Record& record) {
 }
 
 std::string in_phase(Phase phase, std::string json) {
-  // Within a text of the file a quote would have a backslash before it, and no object before it has such a
-  // key.
+  // Found nowhere before: within a text a quote has a backslash before it, and no object that comes first has
+  // a member of that name.
   constexpr std::string_view before = R"("phase": ")";
   const std::size_t start = json.find(before) + before.size();
   return json.replace(start, json.find('"', start) - start, name_of(phase));

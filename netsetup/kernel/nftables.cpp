@@ -124,7 +124,7 @@ void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step, const
   const Batch batch = encode_batch(step, index_of, Parts::unsaid);
   const auto refusal = send(socket, batch);
   if (!refusal) return;
-  // For its words: a link may have gone by now.
+  // For its parts alone: what a link has as its index makes no difference to them.
   throw error_of(encode_batch(step, [](const std::string& /*link*/) { return 0U; }), *refusal);
 }
 

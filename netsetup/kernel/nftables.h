@@ -33,7 +33,7 @@ struct Batch {
   std::vector<Part> parts;  ///< by sequence number; the first is the batch itself
 };
 
-/// With Parts::unsaid there are none: only an Error needs them, and who has one can encode again.
+/// With Parts::unsaid a Batch has no parts: only an Error needs them, and for that it can be encoded again.
 enum class Parts : std::uint8_t { said, unsaid };
 
 /// The table comes in place of whatever had its name: packets meet the old ruleset or the new one.

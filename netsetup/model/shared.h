@@ -12,11 +12,11 @@ template <typename T>
 class Shared {
  public:
   explicit Shared() = default;  // "{}" could be meant as an empty T
-  // NOLINTBEGIN(google-explicit-constructor): as those of std::optional
+  // Implicit, as those of std::optional.
   Shared(std::nullopt_t /*nothing*/) {}
   Shared(T value) : value_(std::make_shared<const T>(std::move(value))) {}
-  // NOLINTEND(google-explicit-constructor)
 
+  /// Whether there is one: only then its content may be asked for.
   [[nodiscard]] explicit operator bool() const { return value_ != nullptr; }
   const T& operator*() const { return *value_; }
   const T* operator->() const { return value_.get(); }
