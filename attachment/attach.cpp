@@ -277,14 +277,18 @@ void carry_out(Draft& draft, Site& site, const RecordStore& store, const Progres
   } else {
     remove_stale_tap_nodes(store, unfinished.id, site);
   }
-  store.save(unfinished);
+  std::string json = bindings::record_to_json(unfinished);
+  store.save(unfinished.id, json);
   try {
     site.converge(draft.steps, draft.wanted, ownership_of(unfinished), progress);
     end_obsolete_connections(draft, site);
     make_tap_node(draft.record, site);
     if (!tap_node_of(draft.record).empty())
       remove_tap_nodes(draft.record.netns, draft.record.before, &draft.record);
-    store.save(draft.record);
+    // Where there was no former one, only the phase of what is there differs.
+    json = draft.former ? bindings::record_to_json(draft.record)
+                        : bindings::in_phase(Phase::attached, std::move(json));
+    store.save(draft.record.id, json);
   } catch (Error& error) {
     try {
       roll_back(draft, unfinished, site, store, progress);
@@ -296,9 +300,12 @@ void carry_out(Draft& draft, Site& site, const RecordStore& store, const Progres
   }
 }
 
-Attachment result_of(const Draft& draft) {
+Attachment result_of(Draft draft) {
   const bool created = !draft.former || draft.former->phase != Phase::attached;
-  return {.record = draft.record, .notes = draft.notes, .created = created, .steps = draft.steps};
+  return {.record = std::move(draft.record),
+          .notes = std::move(draft.notes),
+          .created = created,
+          .steps = std::move(draft.steps)};
 }
 
 Attachment make_attachment(Purpose purpose, const Request& request, const Place& place,
@@ -313,7 +320,7 @@ Attachment make_attachment(Purpose purpose, const Request& request, const Place&
     Draft draft = make_draft(purpose, request, site, store);
     if (purpose == Purpose::update) must_stay(*draft.former, draft.record);
     carry_out(draft, site, store, progress);
-    return result_of(draft);
+    return result_of(std::move(draft));
   });
 }
 
@@ -345,7 +352,7 @@ Attachment activate(const Target& target, const Place& place, const Progress& pr
     while_doing("announcing the guest, which is active", [&] {
       site.kernel.announce(draft.presence.link, draft.presence.mac, draft.presence.addresses);
     });
-    return result_of(draft);
+    return result_of(std::move(draft));
   });
 }
 

@@ -104,17 +104,20 @@ std::optional<bindings::Record> RecordStore::load(const std::string& id) const {
 }
 
 void RecordStore::save(const bindings::Record& record) const {
-  const std::string what = fmt::format("record '{}/{}'", path_, file_of(record.id));
-  const std::string temporary = temporary_of(record.id);
-  const std::string text = bindings::record_to_json(record);
+  save(record.id, bindings::record_to_json(record));
+}
+
+void RecordStore::save(const std::string& id, std::string_view json) const {
+  const std::string what = fmt::format("record '{}/{}'", path_, file_of(id));
+  const std::string temporary = temporary_of(id);
   // Of a process that died: who writes a record of a namespace holds its lock.
   ::unlinkat(folder_.get(), temporary.c_str(), 0);
   const UniqueFd fd(
       ::openat(folder_.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd.valid()) throw Error("creating " + what, errno);
   try {
-    write_all(fd.get(), text, what);
-    if (::renameat(folder_.get(), temporary.c_str(), folder_.get(), file_of(record.id).c_str()) != 0) {
+    write_all(fd.get(), json, what);
+    if (::renameat(folder_.get(), temporary.c_str(), folder_.get(), file_of(id).c_str()) != 0) {
       throw Error("putting in place " + what, errno);
     }
   } catch (...) {

@@ -7,6 +7,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bindings/record.h"
@@ -25,6 +26,8 @@ class RecordStore {
   /// nullopt when there is none. Error when it cannot be read or understood.
   [[nodiscard]] std::optional<bindings::Record> load(const std::string& id) const;
   void save(const bindings::Record& record) const;
+  /// The record of that id as record_to_json() has written it.
+  void save(const std::string& id, std::string_view json) const;
   /// False when there is none.
   bool remove(const std::string& id) const;
   /// Where the attachment's own service listens, if it has one; goes with the record.

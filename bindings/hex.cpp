@@ -1,14 +1,17 @@
 #include "bindings/hex.h"
 
-#include <fmt/format.h>
-
 #include <charconv>
 
 namespace podnic::bindings {
 
 std::string to_hex(ByteView bytes) {
+  constexpr std::string_view digits = "0123456789abcdef";
   std::string text;
-  for (const std::uint8_t byte : bytes) text += fmt::format("{:02x}", byte);
+  text.reserve(2 * bytes.size());
+  for (const std::uint8_t byte : bytes) {
+    text += digits[byte >> 4U];
+    text += digits[byte & 0xfU];
+  }
   return text;
 }
 

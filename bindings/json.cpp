@@ -58,6 +58,20 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+Json object_of(std::initializer_list<Member> members) {
+  constexpr std::size_t more = 4;
+  Json json = object_with_room_for(members.size() + more);
+  auto& object = json.get_ref<Json::object_t&>();
+  for (const Member& member : members) object.emplace_back(member.key, std::move(member.value));
+  return json;
+}
+
+Json object_with_room_for(std::size_t members) {
+  Json json = Json::object();
+  json.get_ref<Json::object_t&>().reserve(members);
+  return json;
+}
+
 Json to_json(const std::vector<IpPrefix>& prefixes) {
   Json all = Json::array();
   for (const IpPrefix& prefix : prefixes) all.push_back(prefix.to_string());
@@ -68,10 +82,13 @@ Json to_json(const GuestNic& guest) {
   const auto text = [](const std::optional<IpAddress>& address) {
     return address ? Json(address->to_string()) : Json(nullptr);
   };
-  return {{"mac", guest.mac.to_string()},          {"mtu", guest.mtu},
-          {"addresses", to_json(guest.addresses)}, {"gateway4", text(guest.gateway4)},
-          {"gateway6", text(guest.gateway6)},      {"dns", to_json(guest.dns)},
-          {"routes", to_json(guest.routes)}};
+  return object_of({{"mac", guest.mac.to_string()},
+                    {"mtu", guest.mtu},
+                    {"addresses", to_json(guest.addresses)},
+                    {"gateway4", text(guest.gateway4)},
+                    {"gateway6", text(guest.gateway6)},
+                    {"dns", to_json(guest.dns)},
+                    {"routes", to_json(guest.routes)}});
 }
 
 Json to_json(const Helper& helper) {
@@ -107,10 +124,10 @@ void add_service(const ServiceRequest& service, Json& json) {
 }  // namespace
 
 Json to_json(const CniOwner& owner) {
-  return {{"network", owner.network},
-          {"container", owner.container},
-          {"interface", owner.interface},
-          {"service", owner.service}};
+  return object_of({{"network", owner.network},
+                    {"container", owner.container},
+                    {"interface", owner.interface},
+                    {"service", owner.service}});
 }
 
 Json to_json(const Bandwidth& bandwidth) {
@@ -126,15 +143,15 @@ Json to_json(const Bandwidth& bandwidth) {
 }
 
 Json to_json_without_ports(const Request& request) {
-  Json tap{{"queues", request.tap.queues}};
+  Json tap = object_of({{"queues", request.tap.queues}});
   if (!request.tap.name.empty()) tap["name"] = request.tap.name;
   if (request.tap.uid) tap["uid"] = *request.tap.uid;
   if (request.tap.gid) tap["gid"] = *request.tap.gid;
-  Json json{{"binding", request.binding},
-            {"interface", request.interface},
-            {"topology", request.topology == Topology::bridge ? "bridge" : "tap"},
-            {"tap", std::move(tap)},
-            {"resolvConf", request.resolv_conf}};
+  Json json = object_of({{"binding", request.binding},
+                         {"interface", request.interface},
+                         {"topology", request.topology == Topology::bridge ? "bridge" : "tap"},
+                         {"tap", std::move(tap)},
+                         {"resolvConf", request.resolv_conf}});
   if (request.helper.uid) json["helper"]["uid"] = *request.helper.uid;
   if (request.helper.gid) json["helper"]["gid"] = *request.helper.gid;
   if (!request.helper.socket.empty()) json["helper"]["socket"] = request.helper.socket;

@@ -3,6 +3,7 @@
 // types.
 #pragma once
 
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,17 @@ namespace podnic::bindings {
 
 /// Keys stay in the order in which they were written: people read the output.
 using Json = nlohmann::ordered_json;
+
+struct Member {
+  const char* key;
+  mutable Json value;  ///< moved out of a list, whose items are constant
+};
+
+/// An object of these members, whose keys all differ, with room for a few more. nlohmann's own would copy
+/// every text, and all members again each time that it grows.
+Json object_of(std::initializer_list<Member> members);
+/// An empty one.
+Json object_with_room_for(std::size_t members);
 
 Json to_json(const Request& request);
 Json to_json_without_ports(const Request& request);

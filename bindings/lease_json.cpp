@@ -21,52 +21,52 @@ Json number_or_null(const std::optional<Number>& number) {
 Json json_of(const std::vector<dhcp::Dhcp4Option>& options) {
   Json all = Json::array();
   for (const dhcp::Dhcp4Option& option : options)
-    all.push_back({{"code", option.code}, {"hex", to_hex(option.data)}});
+    all.push_back(object_of({{"code", option.code}, {"hex", to_hex(option.data)}}));
   return all;
 }
 
 Json json_of(const dhcp::Lease4& lease) {
-  return {{"client", lease.client.to_string()},
-          {"address", lease.address.to_string()},
-          {"server", lease.server.to_string()},
-          {"routes", to_json(lease.routes)},
-          {"dns", to_json(lease.dns)},
-          {"hostname", lease.hostname},
-          {"domain", lease.domain},
-          {"mtu", lease.mtu},
-          {"ntp", json_of(lease.ntp)},
-          {"seconds", number_or_null(lease.seconds)},
-          {"bootServer", lease.boot_server.to_string()},
-          {"bootServerName", lease.boot_server_name},
-          {"bootFile", lease.boot_file},
-          {"options", json_of(lease.options)},
-          {"ipv6Only", lease.ipv6_only}};
+  return object_of({{"client", lease.client.to_string()},
+                    {"address", lease.address.to_string()},
+                    {"server", lease.server.to_string()},
+                    {"routes", to_json(lease.routes)},
+                    {"dns", to_json(lease.dns)},
+                    {"hostname", lease.hostname},
+                    {"domain", lease.domain},
+                    {"mtu", lease.mtu},
+                    {"ntp", json_of(lease.ntp)},
+                    {"seconds", number_or_null(lease.seconds)},
+                    {"bootServer", lease.boot_server.to_string()},
+                    {"bootServerName", lease.boot_server_name},
+                    {"bootFile", lease.boot_file},
+                    {"options", json_of(lease.options)},
+                    {"ipv6Only", lease.ipv6_only}});
 }
 
 Json json_of(const dhcp::Lease6& lease) {
-  return {{"client", lease.client.to_string()},
-          {"address", lease.address.to_string()},
-          {"serverDuid", to_hex(lease.server_duid)},
-          {"dns", to_json(lease.dns)},
-          {"ntp", json_of(lease.ntp)},
-          {"hostname", lease.hostname},
-          {"domain", lease.domain},
-          {"bootFileUrl", lease.boot_file_url},
-          {"seconds", number_or_null(lease.seconds)}};
+  return object_of({{"client", lease.client.to_string()},
+                    {"address", lease.address.to_string()},
+                    {"serverDuid", to_hex(lease.server_duid)},
+                    {"dns", to_json(lease.dns)},
+                    {"ntp", json_of(lease.ntp)},
+                    {"hostname", lease.hostname},
+                    {"domain", lease.domain},
+                    {"bootFileUrl", lease.boot_file_url},
+                    {"seconds", number_or_null(lease.seconds)}});
 }
 
 Json json_of(const dhcp::RouterAdvert& router) {
-  return {{"address", router.address.to_string()},
-          {"mac", router.mac ? Json(router.mac->to_string()) : Json(nullptr)},
-          {"prefix", router.prefix.to_string()},
-          {"autonomous", router.autonomous},
-          {"managed", router.managed},
-          {"other", router.other},
-          {"mtu", router.mtu},
-          {"dns", to_json(router.dns)},
-          {"routes", to_json(router.routes)},
-          {"lifetime", router.lifetime},
-          {"pref64", router.pref64 ? Json(router.pref64->to_string()) : Json(nullptr)}};
+  return object_of({{"address", router.address.to_string()},
+                    {"mac", router.mac ? Json(router.mac->to_string()) : Json(nullptr)},
+                    {"prefix", router.prefix.to_string()},
+                    {"autonomous", router.autonomous},
+                    {"managed", router.managed},
+                    {"other", router.other},
+                    {"mtu", router.mtu},
+                    {"dns", to_json(router.dns)},
+                    {"routes", to_json(router.routes)},
+                    {"lifetime", router.lifetime},
+                    {"pref64", router.pref64 ? Json(router.pref64->to_string()) : Json(nullptr)}});
 }
 
 std::vector<IpAddress> read_addresses(ObjectReader& reader, std::string_view key) {
@@ -151,7 +151,7 @@ dhcp::RouterAdvert read_router(ObjectReader reader) {
 Json to_json(const std::vector<dhcp::GuestRoute>& routes) {
   Json all = Json::array();
   for (const dhcp::GuestRoute& route : routes) {
-    Json one{{"dst", route.destination.to_string()}};
+    Json one = object_of({{"dst", route.destination.to_string()}});
     if (route.gateway) one["gw"] = route.gateway->to_string();
     all.push_back(std::move(one));
   }
@@ -159,14 +159,14 @@ Json to_json(const std::vector<dhcp::GuestRoute>& routes) {
 }
 
 Json to_json(const dhcp::Dns& dns) {
-  return {{"nameservers", json_of(dns.servers)}, {"search", dns.search}};
+  return object_of({{"nameservers", json_of(dns.servers)}, {"search", dns.search}});
 }
 
 Json to_json(const dhcp::Leases& leases) {
-  return {{"device", leases.device},
-          {"v4", leases.v4 ? json_of(*leases.v4) : Json(nullptr)},
-          {"v6", leases.v6 ? json_of(*leases.v6) : Json(nullptr)},
-          {"router", leases.router ? json_of(*leases.router) : Json(nullptr)}};
+  return object_of({{"device", leases.device},
+                    {"v4", leases.v4 ? json_of(*leases.v4) : Json(nullptr)},
+                    {"v6", leases.v6 ? json_of(*leases.v6) : Json(nullptr)},
+                    {"router", leases.router ? json_of(*leases.router) : Json(nullptr)}});
 }
 
 std::optional<std::uint32_t> read_u32(ObjectReader& reader, std::string_view key) {

@@ -83,29 +83,36 @@ std::string_view name_of(Phase phase) {
 }
 
 std::string record_to_json(const Record& record) {
-  Json json{{"version", record_version},
-            {"id", record.id},
-            {"phase", name_of(record.phase)},
-            {"netns",
-             {{"device", record.netns.device},
-              {"inode", record.netns.inode},
-              {"cookie", record.netns.cookie},
-              {"path", record.netns_path}}},
-            {"request", to_json_without_ports(record.request)},
-            {"ports", join_ports(record.request.ports)},
-            {"before", to_json(record.before)},
-            {"desired", to_json(record.desired)},
-            {"bridge", record.bridge},
-            {"tap", {{"name", record.guest.tap}, {"queues", record.guest.queues}}},
-            {"guest", to_json(record.guest)},
-            {"leases", to_json(record.leases)}};
+  Json json = object_of({{"version", record_version},
+                         {"id", record.id},
+                         {"phase", name_of(record.phase)},
+                         {"netns", object_of({{"device", record.netns.device},
+                                              {"inode", record.netns.inode},
+                                              {"cookie", record.netns.cookie},
+                                              {"path", record.netns_path}})},
+                         {"request", to_json_without_ports(record.request)},
+                         {"ports", join_ports(record.request.ports)},
+                         {"before", to_json(record.before)},
+                         {"desired", to_json(record.desired)},
+                         {"bridge", record.bridge},
+                         {"tap", object_of({{"name", record.guest.tap}, {"queues", record.guest.queues}})},
+                         {"guest", to_json(record.guest)},
+                         {"leases", to_json(record.leases)}});
   if (!record.network.links.empty()) json["network"] = to_json(record.network);
   if (const auto& helper = record.helper) {
-    json["helper"] = {{"command", helper->command}, {"descriptors", helper->descriptors}};
+    json["helper"] = object_of({{"command", helper->command}, {"descriptors", helper->descriptors}});
     if (!helper->socket.empty()) json["helper"]["socket"] = helper->socket;
   }
   if (record.request.cni) json["cni"] = to_json(*record.request.cni);
   return json.dump(1) + "\n";
+}
+
+std::string in_phase(Phase phase, std::string json) {
+  // Found nowhere before: within a text a quote has a backslash before it, and no object that comes first has
+  // a member of that name.
+  constexpr std::string_view before = R"("phase": ")";
+  const std::size_t start = json.find(before) + before.size();
+  return json.replace(start, json.find('"', start) - start, name_of(phase));
 }
 
 Record record_from_json(std::string_view text) {

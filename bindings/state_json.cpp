@@ -15,7 +15,7 @@ Json text_or_null(const auto& value) {
 
 /// What is as it usually is, is not said.
 Json address_json(const model::Address& address) {
-  Json json{{"address", address.prefix.to_string()}};
+  Json json = object_of({{"address", address.prefix.to_string()}});
   if (address.no_dad) json["noDad"] = true;
   if (address.no_prefix_route) json["noPrefixRoute"] = true;
   if (address.manages_temporary) json["managesTemporary"] = true;
@@ -57,27 +57,28 @@ model::Address read_address(ObjectReader reader) {
 Json link_json(const model::Link& link) {
   Json addresses = Json::array();
   for (const model::Address& address : link.addresses) addresses.push_back(address_json(address));
-  Json json{{"kind", link.kind},
-            {"mac", link.mac.to_string()},
-            {"mtu", link.mtu},
-            {"up", link.up},
-            {"master", link.master},
-            {"alias", link.alias},
-            {"ipv6LinkLocal", link.ipv6_link_local},
-            {"addresses", std::move(addresses)}};
+  Json json = object_of({{"kind", link.kind},
+                         {"mac", link.mac.to_string()},
+                         {"mtu", link.mtu},
+                         {"up", link.up},
+                         {"master", link.master},
+                         {"alias", link.alias},
+                         {"ipv6LinkLocal", link.ipv6_link_local},
+                         {"addresses", std::move(addresses)}});
   if (!link.former_name.empty()) json["formerName"] = link.former_name;
   if (!link.peer.empty()) json["peer"] = link.peer;
   if (link.bridge) {
-    json["bridge"] = {{"multicastSnooping", link.bridge->multicast_snooping},
-                      {"groupForwardMask", link.bridge->group_forward_mask}};
+    json["bridge"] = object_of({{"multicastSnooping", link.bridge->multicast_snooping},
+                                {"groupForwardMask", link.bridge->group_forward_mask}});
   }
-  if (link.macvlan) json["macvlan"] = {{"mode", name_of(link.macvlan->mode)}, {"lower", link.macvlan->lower}};
-  if (link.port) json["port"] = {{"learning", link.port->learning}};
+  if (link.macvlan)
+    json["macvlan"] = object_of({{"mode", name_of(link.macvlan->mode)}, {"lower", link.macvlan->lower}});
+  if (link.port) json["port"] = object_of({{"learning", link.port->learning}});
   if (link.tap) {
-    json["tap"] = {{"uid", link.tap->uid ? Json(*link.tap->uid) : Json(nullptr)},
-                   {"gid", link.tap->gid ? Json(*link.tap->gid) : Json(nullptr)},
-                   {"multiQueue", link.tap->multi_queue},
-                   {"vnetHdr", link.tap->vnet_hdr}};
+    json["tap"] = object_of({{"uid", link.tap->uid ? Json(*link.tap->uid) : Json(nullptr)},
+                             {"gid", link.tap->gid ? Json(*link.tap->gid) : Json(nullptr)},
+                             {"multiQueue", link.tap->multi_queue},
+                             {"vnetHdr", link.tap->vnet_hdr}});
   }
   return json;
 }
@@ -134,29 +135,30 @@ model::Link read_link(ObjectReader reader) {
 Json route_json(const model::Route& route) {
   Json hops = Json::array();
   for (const model::NextHop& hop : route.hops) {
-    hops.push_back({{"gateway", text_or_null(hop.gateway)},
-                    {"link", hop.link},
-                    {"onLink", hop.on_link},
-                    {"weight", hop.weight}});
+    hops.push_back(object_of({{"gateway", text_or_null(hop.gateway)},
+                              {"link", hop.link},
+                              {"onLink", hop.on_link},
+                              {"weight", hop.weight}}));
   }
   Json options = Json::array();
-  for (const auto& [number, value] : route.options) options.push_back({{"number", number}, {"value", value}});
-  return {{"destination", route.destination.to_string()},
-          {"gateway", text_or_null(route.gateway)},
-          {"link", route.link},
-          {"onLink", route.on_link},
-          {"hops", std::move(hops)},
-          {"metric", route.metric},
-          {"table", route.table},
-          {"type", route.type},
-          {"protocol", route.protocol},
-          {"scope", route.scope},
-          {"tos", route.tos},
-          {"preference", route.preference},
-          {"source", text_or_null(route.source)},
-          {"from", text_or_null(route.from)},
-          {"options", std::move(options)},
-          {"beyond", route.beyond}};
+  for (const auto& [number, value] : route.options)
+    options.push_back(object_of({{"number", number}, {"value", value}}));
+  return object_of({{"destination", route.destination.to_string()},
+                    {"gateway", text_or_null(route.gateway)},
+                    {"link", route.link},
+                    {"onLink", route.on_link},
+                    {"hops", std::move(hops)},
+                    {"metric", route.metric},
+                    {"table", route.table},
+                    {"type", route.type},
+                    {"protocol", route.protocol},
+                    {"scope", route.scope},
+                    {"tos", route.tos},
+                    {"preference", route.preference},
+                    {"source", text_or_null(route.source)},
+                    {"from", text_or_null(route.from)},
+                    {"options", std::move(options)},
+                    {"beyond", route.beyond}});
 }
 
 model::NextHop read_hop(ObjectReader reader) {
@@ -208,12 +210,12 @@ Json routes_json(const std::vector<model::Route>& routes) {
 Json rules_json(const std::vector<model::Rule>& rules) {
   Json all = Json::array();
   for (const model::Rule& rule : rules) {
-    all.push_back({{"ipv6", rule.family == Family::v6},
-                   {"priority", rule.priority},
-                   {"mark", rule.mark},
-                   {"mask", rule.mask},
-                   {"table", rule.table},
-                   {"protocol", rule.protocol}});
+    all.push_back(object_of({{"ipv6", rule.family == Family::v6},
+                             {"priority", rule.priority},
+                             {"mark", rule.mark},
+                             {"mask", rule.mask},
+                             {"table", rule.table},
+                             {"protocol", rule.protocol}}));
   }
   return all;
 }
@@ -232,7 +234,7 @@ model::Rule read_rule(ObjectReader reader) {
 }
 
 Json shaper_json(const model::tc::Shaper& shaper) {
-  return {{"rate", shaper.rate}, {"burst", shaper.burst}, {"limit", shaper.limit}};
+  return object_of({{"rate", shaper.rate}, {"burst", shaper.burst}, {"limit", shaper.limit}});
 }
 
 model::tc::Shaper read_shaper(ObjectReader reader) {
@@ -278,13 +280,14 @@ std::string unescaped(std::string_view text) {
 }  // namespace
 
 Json to_json(const model::NetState& state) {
-  Json links = Json::object();
-  Json sysctls = Json::object();
+  Json links = object_with_room_for(state.links.size());
+  Json sysctls = object_with_room_for(state.sysctls.size());
   Json tables = Json::array();
   for (const auto& [name, link] : state.links) links[name] = link ? link_json(*link) : Json(nullptr);
   for (const auto& [key, value] : state.sysctls) sysctls[escaped(key)] = value ? Json(*value) : Json(nullptr);
   for (const auto& [name, table] : state.tables) tables.push_back(name);
-  Json json{{"links", std::move(links)}, {"sysctls", std::move(sysctls)}, {"tables", std::move(tables)}};
+  Json json = object_of(
+      {{"links", std::move(links)}, {"sysctls", std::move(sysctls)}, {"tables", std::move(tables)}});
   if (!state.routes.empty()) json["routes"] = routes_json(state.routes);
   if (!state.no_routes.empty()) json["noRoutes"] = routes_json(state.no_routes);
   if (!state.rules.empty()) json["rules"] = rules_json(state.rules);

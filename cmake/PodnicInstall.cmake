@@ -11,7 +11,8 @@ set(podnic_private_headers
   bindings/from_network.h bindings/host_name.h bindings/json.h bindings/protocol_numbers.h bindings/refuse.h bindings/takeover.h
   bindings/bridge/.* bindings/macvtap/.* bindings/masquerade/.* bindings/passt/.* bindings/tc/.*
   launcher/control_server.h launcher/descriptor_store.h launcher/service_manager.h launcher/signals.h launcher/vm_nic.h
-  netsetup/kernel/conntrack.h netsetup/kernel/macvtap.h netsetup/kernel/netlink.h netsetup/kernel/nftables.h netsetup/kernel/rtnetlink.h
+  netsetup/kernel/conntrack.h netsetup/kernel/macvtap.h netsetup/kernel/netlink.h netsetup/kernel/nftables.h
+  netsetup/kernel/nftables_expressions.h netsetup/kernel/rtnetlink.h
   netsetup/kernel/sysctl.h netsetup/kernel/tap.h netsetup/kernel/tc.h)
 list(JOIN podnic_private_headers "|" podnic_private_regex)
 set(podnic_header_folders netsetup/types netsetup/model netsetup/kernel dhcp bindings attachment launcher)

@@ -12,6 +12,7 @@ namespace podnic::cni {
 namespace {
 
 using bindings::Json;
+using bindings::object_of;
 using bindings::ObjectReader;
 
 constexpr std::array<std::string_view, 5> versions{"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"};
@@ -99,7 +100,7 @@ void put(Json& json, const char* key, const std::vector<std::string>& values) {
 }
 
 Json to_json(const NetworkResult::Interface& interface, SpecVersion version) {
-  Json json{{"name", interface.name}};
+  Json json = object_of({{"name", interface.name}});
   put(json, "mac", interface.mac);
   if (version >= SpecVersion::v1_1_0) put(json, "mtu", interface.mtu);
   put(json, "sandbox", interface.sandbox);
@@ -120,7 +121,7 @@ Json to_json(const NetworkResult::Ip& ip, SpecVersion version) {
 }
 
 Json to_json(const NetworkResult::Route& route, SpecVersion version) {
-  Json json{{"dst", route.destination.to_string()}};
+  Json json = object_of({{"dst", route.destination.to_string()}});
   if (route.gateway) json["gw"] = route.gateway->to_string();
   if (version < SpecVersion::v1_1_0) return json;
   put(json, "mtu", route.mtu);
@@ -184,11 +185,11 @@ std::string write_result(const NetworkResult& result, SpecVersion version) {
   for (const auto& interface : result.interfaces) interfaces.push_back(to_json(interface, version));
   for (const auto& ip : result.ips) ips.push_back(to_json(ip, version));
   for (const auto& route : result.routes) routes.push_back(to_json(route, version));
-  const Json json{{"cniVersion", text_of(version)},
-                  {"interfaces", std::move(interfaces)},
-                  {"ips", std::move(ips)},
-                  {"routes", std::move(routes)},
-                  {"dns", to_json(result.dns)}};
+  const Json json = object_of({{"cniVersion", text_of(version)},
+                               {"interfaces", std::move(interfaces)},
+                               {"ips", std::move(ips)},
+                               {"routes", std::move(routes)},
+                               {"dns", to_json(result.dns)}});
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

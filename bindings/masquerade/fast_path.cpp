@@ -44,10 +44,10 @@ void add_fast_path(const Choice& choice, const Input& input, model::NetState& de
   Chain forward{.name = "forward", .hook = Hook{"filter", NF_INET_FORWARD, behind_ruleset}};
   forward.rules.push_back(rule({iifname(choice.device()), oifname(choice.pod_interface),
                                 state_is_established(), add_to_flowtable(connections.name)}));
-  desired.tables[table_name(choice.pod_interface) + "-fast"] = {.comment = input.tag,
-                                                                .sets = {},
-                                                                .chains = {std::move(forward)},
-                                                                .flowtables = {std::move(connections)}};
+  desired.tables[table_name(choice.pod_interface) + "-fast"] = Table{.comment = input.tag,
+                                                                     .sets = {},
+                                                                     .chains = {std::move(forward)},
+                                                                     .flowtables = {std::move(connections)}};
 }
 
 }  // namespace podnic::bindings::masquerade

@@ -32,7 +32,7 @@ struct Kernel::Impl {
   /// it was written. A table of a thousand ports takes longer to read than everything else of a namespace.
   struct Written {
     std::uint32_t generation = 0;
-    model::nft::Table table;
+    model::Shared<model::nft::Table> table;
   };
 
   NetnsWorker worker;
@@ -127,7 +127,7 @@ struct Kernel::Impl {
     tc::delete_shaper(*route, action, step);
   }
 
-  std::optional<model::nft::Table> read_table(const std::string& name) {
+  model::Shared<model::nft::Table> read_table(const std::string& name) {
     const auto known = written.find(name);
     if (known != written.end() && known->second.generation == nftables::generation(nftables()))
       return known->second.table;
@@ -228,7 +228,7 @@ void Kernel::check_prerequisites(const model::Plan& plan) {
     const auto* create = std::get_if<model::CreateLink>(&step);
     if (create != nullptr && create->link.tap) check_tun_device();
     const auto* table = std::get_if<model::ReplaceTable>(&step);
-    if (table != nullptr && !table->table.flowtables.empty())
+    if (table != nullptr && !table->table->flowtables.empty())
       nftables::check_table(impl_->nftables(), *table);
     if (const auto* set = std::get_if<model::SetSysctl>(&step))
       impl_->worker.run([&] { check_sysctl(model::describe(step), set->key, set->value); });

@@ -87,8 +87,7 @@ std::expected<bool, Refusal> read_parts(NetlinkSocket& socket, const std::string
 }
 
 std::optional<Refusal> send(NetlinkSocket& socket, const Batch& batch) {
-  // The end of the batch has no part and no answer: the message before it asks for the acknowledgement.
-  return socket.transact(batch.bytes, static_cast<std::uint32_t>(batch.parts.size() - 1));
+  return socket.transact(batch.bytes, batch.last);
 }
 
 // No nf_tables at all.
@@ -123,14 +122,18 @@ Error error_of(const Batch& batch, const Refusal& refusal) {
 }
 
 void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step, const IndexOf& index_of) {
-  const Batch batch = encode_batch(step, index_of);
-  if (const auto refusal = send(socket, batch)) throw error_of(batch, *refusal);
+  const Batch batch = encode_batch(step, index_of, Parts::unsaid);
+  const auto refusal = send(socket, batch);
+  if (!refusal) return;
+  // For its parts alone: what a link has as its index makes no difference to them.
+  throw error_of(encode_batch(step, [](const std::string& /*link*/) { return 0U; }), *refusal);
 }
 
-void check_table(NetlinkSocket& socket, model::ReplaceTable step) {
-  step.is_new = false;  // an earlier step may be to delete it
-  for (model::nft::Flowtable& flowtable : step.table.flowtables) flowtable.devices = {"lo"};
-  Batch batch = encode_batch(step);
+void check_table(NetlinkSocket& socket, const model::ReplaceTable& step) {
+  model::nft::Table table = *step.table;
+  for (model::nft::Flowtable& flowtable : table.flowtables) flowtable.devices = {"lo"};
+  // One of that name may be there: an earlier step deletes it.
+  Batch batch = encode_batch(model::ReplaceTable{step.name, std::move(table), false});
   // A transaction without its end is tried and taken back, as `nft --check` does.
   batch.bytes.resize(batch.bytes.size() - NLMSG_LENGTH(sizeof(nfgenmsg)));
   if (const auto refusal = send(socket, batch)) throw error_of(batch, *refusal);
@@ -142,7 +145,7 @@ void delete_table(NetlinkSocket& socket, const model::DeleteTable& step) {
   if (refusal && refusal->error_number != ENOENT) throw error_of(batch, *refusal);
 }
 
-std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
+model::Shared<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
                                             const TableReader::NameOf& name_of) {
   const std::string action = fmt::format("reading table '{}'", key);
   for (int attempt = 0; attempt < NetlinkSocket::attempts; ++attempt) {

@@ -29,13 +29,17 @@ struct Batch {
     std::string feature;  ///< what a kernel that does not know it lacks
   };
   Bytes bytes;
+  std::uint32_t last = 0;   ///< sequence number of the message that asks for the acknowledgement
   std::vector<Part> parts;  ///< by sequence number; the first is the batch itself
 };
+
+/// With Parts::unsaid a Batch has no parts: only an Error needs them, and for that it can be encoded again.
+enum class Parts : std::uint8_t { said, unsaid };
 
 /// The table comes in place of whatever had its name: packets meet the old ruleset or the new one.
 /// `index_of` is asked for the links that rules forward to, which the kernel knows by their index.
 using IndexOf = std::function<std::uint32_t(const std::string&)>;
-Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of = {});
+Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of = {}, Parts parts = Parts::said);
 Batch encode_batch(const model::DeleteTable& step);
 
 /// The Error for a refused message of the batch.
@@ -96,11 +100,11 @@ std::uint32_t generation(NetlinkSocket& socket);
 void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step, const IndexOf& index_of);
 /// Throws what replace_table() would where the kernel lacks what the table needs; changes nothing. Its links
 /// need not be there yet.
-void check_table(NetlinkSocket& socket, model::ReplaceTable step);
+void check_table(NetlinkSocket& socket, const model::ReplaceTable& step);
 /// A table that is not there is no error.
 void delete_table(NetlinkSocket& socket, const model::DeleteTable& step);
 /// Nullopt when there is none of that name. `key` as in a NetState.
-std::optional<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
+model::Shared<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
                                             const TableReader::NameOf& name_of);
 /// What the rules of its chains have counted, by chain; empty when there is no such table.
 std::map<std::string, Count> counts_of(NetlinkSocket& socket, const std::string& key);

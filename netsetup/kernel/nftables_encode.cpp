@@ -1,16 +1,12 @@
 // A table as one nf_tables transaction. The order of messages is what the kernel needs: what is referred to
 // comes before what refers to it (sets, elements, flowtables, chains, rules).
-#include <cstdio>  // libnftnl/expr.h needs FILE
-
 #include <netinet/in.h>
 // netinet/in.h must come before the netfilter headers.
 #include <fmt/format.h>
 #include <libmnl/libmnl.h>
 #include <libnftnl/batch.h>
 #include <libnftnl/chain.h>
-#include <libnftnl/expr.h>
 #include <libnftnl/flowtable.h>
-#include <libnftnl/rule.h>
 #include <libnftnl/set.h>
 #include <libnftnl/table.h>
 #include <libnftnl/udata.h>
@@ -26,6 +22,7 @@
 #include <new>
 
 #include "netsetup/kernel/nftables.h"
+#include "netsetup/kernel/nftables_expressions.h"
 
 namespace podnic::kernel::nftables {
 namespace {
@@ -48,187 +45,53 @@ constexpr std::size_t small = 1024;
 // message is given enough of it beforehand.
 class Writer {
  public:
-  explicit Writer(std::uint8_t family) : family_(family) {}
+  Writer(std::uint8_t family, Parts parts) : family_(family), parts_(parts) {}
   [[nodiscard]] std::uint8_t family() const { return family_; }
 
-  template <typename Build>
-  void add(std::uint16_t type, unsigned flags, std::size_t room, Batch::Part part, Build&& build) {
+  /// `part` says what the message does, when it is asked.
+  template <typename Part, typename Build>
+  void add(std::uint16_t type, unsigned flags, std::size_t room, Part&& part, Build&& build) {
     nlmsghdr* message =
-        nftnl_nlmsg_build_hdr(make_room(room), type, family_, static_cast<std::uint16_t>(flags), next());
+        nftnl_nlmsg_build_hdr(make_room(room), type, family_, static_cast<std::uint16_t>(flags), next_);
     build(message);
-    finish(message, std::move(part));
+    finish(message, part);
   }
-  void begin(Batch::Part part) { finish(nftnl_batch_begin(make_room(), next()), std::move(part)); }
+  template <typename Part>
+  void begin(Part&& part) {
+    finish(nftnl_batch_begin(make_room(), next_), part);
+  }
   // The last message before the end asks for the acknowledgement: a batch's own messages get none before
   // Linux 6.10.
   Batch end() {
     reinterpret_cast<nlmsghdr*>(batch_.bytes.data() + last_)->nlmsg_flags |= NLM_F_ACK;
-    const nlmsghdr* message = nftnl_batch_end(make_room(), next());
+    const nlmsghdr* message = nftnl_batch_end(make_room(), next_);
     batch_.bytes.resize(used_ + message->nlmsg_len);
+    batch_.last = next_ - 1;
     return std::move(batch_);
   }
 
  private:
   char* make_room(std::size_t room = small) {
-    batch_.bytes.resize(used_ + room);
+    // Its bytes are set to zero once, not for each message anew.
+    constexpr std::size_t more = 16UL * 1024;
+    if (batch_.bytes.size() < used_ + room) batch_.bytes.resize(used_ + room + more);
     return reinterpret_cast<char*>(batch_.bytes.data() + used_);
   }
-  [[nodiscard]] std::uint32_t next() const { return static_cast<std::uint32_t>(batch_.parts.size()); }
-  void finish(const nlmsghdr* message, Batch::Part part) {
+  template <typename Part>
+  void finish(const nlmsghdr* message, Part&& part) {
     last_ = used_;
     used_ += NLMSG_ALIGN(message->nlmsg_len);
-    batch_.parts.push_back(std::move(part));
+    ++next_;
+    if (parts_ == Parts::said) batch_.parts.push_back(part());
   }
 
   std::uint8_t family_;
+  Parts parts_;
   Batch batch_;
   std::size_t used_ = 0;
   std::size_t last_ = 0;
+  std::uint32_t next_ = 0;  // sequence number
 };
-
-// --- expressions -----------------------------------------------------------------------------------------
-
-Owned<nftnl_expr> new_expr(const char* name) {
-  return owned(nftnl_expr_alloc(name), nftnl_expr_free);
-}
-
-void set(nftnl_expr* expr, std::uint16_t attribute, const nft::Value& value) {
-  nftnl_expr_set(expr, attribute, value.bytes.data(), value.size);
-}
-
-struct ExprEncoder {
-  using Expr = Owned<nftnl_expr>;
-
-  Expr operator()(const nft::Meta& e) const {
-    Expr expr = new_expr("meta");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_KEY, e.key);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_DREG, e.dreg);
-    return expr;
-  }
-  Expr operator()(const nft::MetaSet& e) const {
-    Expr expr = new_expr("meta");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_KEY, e.key);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_META_SREG, e.sreg);
-    return expr;
-  }
-  Expr operator()(const nft::Payload& e) const {
-    Expr expr = new_expr("payload");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_DREG, e.dreg);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_BASE, e.base);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_OFFSET, e.offset);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_PAYLOAD_LEN, e.length);
-    return expr;
-  }
-  Expr operator()(const nft::Cmp& e) const {
-    Expr expr = new_expr("cmp");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CMP_SREG, e.sreg);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CMP_OP, e.op);
-    set(expr.get(), NFTNL_EXPR_CMP_DATA, e.data);
-    return expr;
-  }
-  Expr operator()(const nft::Bitwise& e) const {
-    Expr expr = new_expr("bitwise");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_BITWISE_SREG, e.sreg);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_BITWISE_DREG, e.dreg);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_BITWISE_OP, NFT_BITWISE_BOOL);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_BITWISE_LEN, e.mask.size);
-    set(expr.get(), NFTNL_EXPR_BITWISE_MASK, e.mask);
-    set(expr.get(), NFTNL_EXPR_BITWISE_XOR, e.xor_value);
-    return expr;
-  }
-  Expr operator()(const nft::Ct& e) const {
-    Expr expr = new_expr("ct");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_KEY, e.key);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_DREG, e.dreg);
-    return expr;
-  }
-  Expr operator()(const nft::CtSet& e) const {
-    Expr expr = new_expr("ct");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_KEY, e.key);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_CT_SREG, e.sreg);
-    if (e.direction) nftnl_expr_set_u8(expr.get(), NFTNL_EXPR_CT_DIR, *e.direction);
-    return expr;
-  }
-  Expr operator()(const nft::Lookup& e) const {
-    Expr expr = new_expr("lookup");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LOOKUP_SREG, e.sreg);
-    if (e.dreg != 0) nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LOOKUP_DREG, e.dreg);
-    if (e.invert) nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
-    nftnl_expr_set_str(expr.get(), NFTNL_EXPR_LOOKUP_SET, e.set.c_str());
-    return expr;
-  }
-  Expr operator()(const nft::Remember& e) const {
-    Expr expr = new_expr("dynset");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_DYNSET_SREG_KEY, e.sreg);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
-    nftnl_expr_set_str(expr.get(), NFTNL_EXPR_DYNSET_SET_NAME, e.set.c_str());
-    return expr;
-  }
-  Expr operator()(const nft::Immediate& e) const {
-    Expr expr = new_expr("immediate");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_IMM_DREG, e.dreg);
-    set(expr.get(), NFTNL_EXPR_IMM_DATA, e.data);
-    return expr;
-  }
-  Expr operator()(const nft::Verdict& e) const {
-    Expr expr = new_expr("immediate");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_IMM_VERDICT, static_cast<std::uint32_t>(e.code));
-    if (!e.chain.empty()) nftnl_expr_set_str(expr.get(), NFTNL_EXPR_IMM_CHAIN, e.chain.c_str());
-    return expr;
-  }
-  Expr operator()(const nft::Nat& e) const {
-    Expr expr = new_expr("nat");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_TYPE, e.type);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_FAMILY, e.family);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_REG_ADDR_MIN, e.reg_address);
-    if (e.reg_port != 0) nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_NAT_REG_PROTO_MIN, e.reg_port);
-    return expr;
-  }
-  Expr operator()(const nft::Forward&) const {
-    Expr expr = new_expr("fwd");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_FWD_SREG_DEV, NFT_REG_1);
-    return expr;
-  }
-  Expr operator()(const nft::SetTcpOption& e) const {
-    Expr expr = new_expr("exthdr");
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_SREG, e.sreg);
-    nftnl_expr_set_u8(expr.get(), NFTNL_EXPR_EXTHDR_TYPE, static_cast<std::uint8_t>(e.kind));
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_OFFSET, e.offset);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_LEN, 2);
-    nftnl_expr_set_u32(expr.get(), NFTNL_EXPR_EXTHDR_OP, NFT_EXTHDR_OP_TCPOPT);
-    return expr;
-  }
-  Expr operator()(const nft::FlowAdd& e) const {
-    Expr expr = new_expr("flow_offload");
-    nftnl_expr_set_str(expr.get(), NFTNL_EXPR_FLOW_TABLE_NAME, e.flowtable.c_str());
-    return expr;
-  }
-  Expr operator()(const nft::Masquerade&) const { return new_expr("masq"); }
-  Expr operator()(const nft::Counter&) const { return new_expr("counter"); }
-  Expr operator()(const nft::Unknown& e) const {
-    throw Error(fmt::format("writing an nftables rule with the unknown expression '{}'", e.name), 0,
-                ErrorKind::bad_request);
-  }
-};
-
-// What a kernel that refuses the rule may lack, by the expressions that are modules of their own.
-std::string features_of(const nft::Rule& rule) {
-  std::string features;
-  const auto add = [&features](std::string_view feature) {
-    if (features.find(feature) == std::string::npos)
-      features.append(features.empty() ? "" : ", ").append(feature);
-  };
-  for (const nft::Expr& expr : rule.exprs) {
-    if (std::holds_alternative<nft::Nat>(expr)) add("CONFIG_NFT_NAT (module nft_chain_nat)");
-    if (std::holds_alternative<nft::Masquerade>(expr)) add("CONFIG_NFT_MASQ (module nft_masq)");
-    if (std::holds_alternative<nft::Ct>(expr)) add("CONFIG_NFT_CT (module nft_ct)");
-    if (std::holds_alternative<nft::Forward>(expr)) add("CONFIG_NFT_FWD_NETDEV (module nft_fwd_netdev)");
-    if (std::holds_alternative<nft::FlowAdd>(expr)) add("CONFIG_NFT_FLOW_OFFLOAD (module nft_flow_offload)");
-    if (std::holds_alternative<nft::CtSet>(expr)) add("CONFIG_NF_CONNTRACK_ZONES, CONFIG_NF_CONNTRACK_MARK");
-  }
-  return features;
-}
 
 // --- elements --------------------------------------------------------------------------------------------
 
@@ -286,10 +149,12 @@ constexpr std::size_t elements_room = 0xffff - element_room;
 void add_elements(Writer& writer, const std::string& table, const nft::Set& set) {
   auto element = set.elements.begin();
   while (element != set.elements.end()) {
-    Batch::Part part{fmt::format("adding elements to set '{}' of table '{}'", set.name, table), {}};
+    const auto part = [&]() -> Batch::Part {
+      return {fmt::format("adding elements to set '{}' of table '{}'", set.name, table), {}};
+    };
     const std::size_t left = element_room * static_cast<std::size_t>(set.elements.end() - element);
     const std::size_t room = std::min(left, elements_room);
-    writer.add(NFT_MSG_NEWSETELEM, NLM_F_CREATE, room + small, std::move(part), [&](nlmsghdr* message) {
+    writer.add(NFT_MSG_NEWSETELEM, NLM_F_CREATE, room + small, part, [&](nlmsghdr* message) {
       mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_TABLE, table.c_str());
       mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_SET, set.name.c_str());
       nlattr* list = mnl_attr_nest_start(message, NFTA_SET_ELEM_LIST_ELEMENTS);
@@ -339,15 +204,20 @@ void add_table(Writer& writer, const std::string& name, const std::string& comme
     nftnl_table_set_data(table.get(), NFTNL_TABLE_USERDATA, userdata.data(),
                          static_cast<std::uint32_t>(userdata.size()));
   }
-  writer.add(NFT_MSG_NEWTABLE, flags, small,
-             {fmt::format("adding table '{}'", name), feature_of_family(writer.family())},
-             [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
+  writer.add(
+      NFT_MSG_NEWTABLE, flags, small,
+      [&]() -> Batch::Part {
+        return {fmt::format("adding table '{}'", name), feature_of_family(writer.family())};
+      },
+      [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
 }
 
 void delete_table(Writer& writer, const std::string& name) {
   const auto table = named_table(writer, name);
-  writer.add(NFT_MSG_DELTABLE, 0, small, {fmt::format("deleting table '{}'", name), {}},
-             [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
+  writer.add(
+      NFT_MSG_DELTABLE, 0, small,
+      [&]() -> Batch::Part { return {fmt::format("deleting table '{}'", name), {}}; },
+      [&](nlmsghdr* message) { nftnl_table_nlmsg_build_payload(message, table.get()); });
 }
 
 /// What nft remembers of a set whose keys it knows by the words that load them, in its own numbers: the byte
@@ -405,9 +275,17 @@ void add_set(Writer& writer, const std::string& table, const nft::Set& set, std:
     nftnl_set_set_u32(object.get(), NFTNL_SET_DATA_TYPE, static_cast<std::uint32_t>(*set.data));
     nftnl_set_set_u32(object.get(), NFTNL_SET_DATA_LEN, nft::size_of(*set.data));
   }
-  writer.add(NFT_MSG_NEWSET, NLM_F_CREATE, small,
-             {fmt::format("adding set '{}' to table '{}'", set.name, table), {}},
-             [&](nlmsghdr* message) { nftnl_set_nlmsg_build_payload(message, object.get()); });
+  writer.add(
+      NFT_MSG_NEWSET, NLM_F_CREATE, small,
+      [&]() -> Batch::Part { return {fmt::format("adding set '{}' to table '{}'", set.name, table), {}}; },
+      [&](nlmsghdr* message) { nftnl_set_nlmsg_build_payload(message, object.get()); });
+}
+
+std::string feature_of(const nft::Chain& chain) {
+  if (!chain.hook) return {};
+  if (chain.hook->type == "nat") return "CONFIG_NFT_NAT (module nft_chain_nat)";
+  if (chain.hook->device.empty()) return {};
+  return chain.hook->number == NF_NETDEV_EGRESS ? "CONFIG_NETFILTER_EGRESS" : "CONFIG_NETFILTER_INGRESS";
 }
 
 void add_flowtable(Writer& writer, const std::string& table, const nft::Flowtable& flowtable) {
@@ -420,54 +298,51 @@ void add_flowtable(Writer& writer, const std::string& table, const nft::Flowtabl
   for (const std::string& device : flowtable.devices) devices.push_back(device.c_str());
   devices.push_back(nullptr);
   nftnl_flowtable_set_array(object.get(), NFTNL_FLOWTABLE_DEVICES, devices.data());
-  writer.add(NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, small,
-             {fmt::format("adding flowtable '{}' to table '{}'", flowtable.name, table),
-              "CONFIG_NF_FLOW_TABLE_INET (module nf_flow_table_inet)"},
-             [&](nlmsghdr* message) { nftnl_flowtable_nlmsg_build_payload(message, object.get()); });
+  writer.add(
+      NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, small,
+      [&]() -> Batch::Part {
+        return {fmt::format("adding flowtable '{}' to table '{}'", flowtable.name, table),
+                "CONFIG_NF_FLOW_TABLE_INET (module nf_flow_table_inet)"};
+      },
+      [&](nlmsghdr* message) { nftnl_flowtable_nlmsg_build_payload(message, object.get()); });
 }
 
 void add_chain(Writer& writer, const std::string& table, const nft::Chain& chain) {
   const auto object = owned(nftnl_chain_alloc(), nftnl_chain_free);
   nftnl_chain_set_str(object.get(), NFTNL_CHAIN_TABLE, table.c_str());
   nftnl_chain_set_str(object.get(), NFTNL_CHAIN_NAME, chain.name.c_str());
-  std::string feature;
   if (chain.hook) {
     nftnl_chain_set_str(object.get(), NFTNL_CHAIN_TYPE, chain.hook->type.c_str());
     nftnl_chain_set_u32(object.get(), NFTNL_CHAIN_HOOKNUM, chain.hook->number);
     nftnl_chain_set_s32(object.get(), NFTNL_CHAIN_PRIO, chain.hook->priority);
     nftnl_chain_set_u32(object.get(), NFTNL_CHAIN_POLICY, chain.hook->drop_policy ? NF_DROP : NF_ACCEPT);
-    if (!chain.hook->device.empty()) {
+    if (!chain.hook->device.empty())
       nftnl_chain_set_str(object.get(), NFTNL_CHAIN_DEV, chain.hook->device.c_str());
-      feature =
-          chain.hook->number == NF_NETDEV_EGRESS ? "CONFIG_NETFILTER_EGRESS" : "CONFIG_NETFILTER_INGRESS";
-    }
-    if (chain.hook->type == "nat") feature = "CONFIG_NFT_NAT (module nft_chain_nat)";
   }
-  writer.add(NFT_MSG_NEWCHAIN, NLM_F_CREATE, small,
-             {fmt::format("adding chain '{}' to table '{}'", chain.name, table), feature},
-             [&](nlmsghdr* message) { nftnl_chain_nlmsg_build_payload(message, object.get()); });
+  writer.add(
+      NFT_MSG_NEWCHAIN, NLM_F_CREATE, small,
+      [&]() -> Batch::Part {
+        return {fmt::format("adding chain '{}' to table '{}'", chain.name, table), feature_of(chain)};
+      },
+      [&](nlmsghdr* message) { nftnl_chain_nlmsg_build_payload(message, object.get()); });
 }
 
 void add_rule(Writer& writer, const std::string& table, const std::string& chain, const nft::Rule& rule,
               const IndexOf& index_of) {
-  const auto object = owned(nftnl_rule_alloc(), nftnl_rule_free);
-  nftnl_rule_set_u32(object.get(), NFTNL_RULE_FAMILY, writer.family());
-  nftnl_rule_set_str(object.get(), NFTNL_RULE_TABLE, table.c_str());
-  nftnl_rule_set_str(object.get(), NFTNL_RULE_CHAIN, chain.c_str());
-  for (const nft::Expr& expr : rule.exprs) {
-    if (const auto* forward = std::get_if<nft::Forward>(&expr)) {
-      const auto index = std::bit_cast<std::array<std::uint8_t, 4>>(index_of(forward->device));
-      const nft::Immediate target{NFT_REG_1, nft::value_of(index)};
-      nftnl_rule_add_expr(object.get(), ExprEncoder{}(target).release());
-    }
-    nftnl_rule_add_expr(object.get(), std::visit(ExprEncoder{}, expr).release());
-  }
   // The largest expression holds the name of a set or chain, 256 bytes.
   const std::size_t room = small + 512 * rule.exprs.size();
-  writer.add(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, room,
-             {fmt::format("adding rule '{}' to chain '{}' of table '{}'", nft::to_string(rule), chain, table),
-              features_of(rule)},
-             [&](nlmsghdr* message) { nftnl_rule_nlmsg_build_payload(message, object.get()); });
+  writer.add(
+      NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, room,
+      [&]() -> Batch::Part {
+        return {
+            fmt::format("adding rule '{}' to chain '{}' of table '{}'", nft::to_string(rule), chain, table),
+            features_of(rule)};
+      },
+      [&](nlmsghdr* message) {
+        mnl_attr_put_strz(message, NFTA_RULE_TABLE, table.c_str());
+        mnl_attr_put_strz(message, NFTA_RULE_CHAIN, chain.c_str());
+        put_expressions(message, rule, index_of);
+      });
 }
 
 }  // namespace
@@ -477,32 +352,35 @@ std::uint8_t family_of(std::string_view key) {
   return families[static_cast<std::size_t>(nft::table_name_of(key).of)];
 }
 
-Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of) {
-  Writer writer(family_of(step.name));
+Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of, Parts parts) {
+  Writer writer(family_of(step.name), parts);
+  const nft::Table& table = *step.table;
   const std::string name = nft::table_name_of(step.name).name;
-  writer.begin({fmt::format("replacing table '{}'", step.name), nf_tables_feature});
+  writer.begin(
+      [&]() -> Batch::Part { return {fmt::format("replacing table '{}'", step.name), nf_tables_feature}; });
   if (!step.is_new) {
     // Deleting needs a table to delete: an empty one is added first, which changes nothing where there is
     // one.
     add_table(writer, name, {}, NLM_F_CREATE);
     delete_table(writer, name);
   }
-  add_table(writer, name, step.table.comment, NLM_F_CREATE | NLM_F_EXCL);
+  add_table(writer, name, table.comment, NLM_F_CREATE | NLM_F_EXCL);
   std::uint32_t id = 0;
-  for (const nft::Set& set : step.table.sets) {
+  for (const nft::Set& set : table.sets) {
     add_set(writer, name, set, ++id);
     add_elements(writer, name, set);
   }
-  for (const nft::Flowtable& flowtable : step.table.flowtables) add_flowtable(writer, name, flowtable);
-  for (const nft::Chain& chain : step.table.chains) add_chain(writer, name, chain);
-  for (const nft::Chain& chain : step.table.chains)
+  for (const nft::Flowtable& flowtable : table.flowtables) add_flowtable(writer, name, flowtable);
+  for (const nft::Chain& chain : table.chains) add_chain(writer, name, chain);
+  for (const nft::Chain& chain : table.chains)
     for (const nft::Rule& rule : chain.rules) add_rule(writer, name, chain.name, rule, index_of);
   return writer.end();
 }
 
 Batch encode_batch(const model::DeleteTable& step) {
-  Writer writer(family_of(step.name));
-  writer.begin({fmt::format("deleting table '{}'", step.name), nf_tables_feature});
+  Writer writer(family_of(step.name), Parts::said);
+  writer.begin(
+      [&]() -> Batch::Part { return {fmt::format("deleting table '{}'", step.name), nf_tables_feature}; });
   delete_table(writer, nft::table_name_of(step.name).name);
   return writer.end();
 }

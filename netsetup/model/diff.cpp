@@ -215,7 +215,7 @@ struct Planner {
       };
       if (std::ranges::any_of(nft::targets_of(*found->second), goes_soon) && stays(nft::device_of(*table)) &&
           std::ranges::all_of(nft::targets_of(*table), is_there))
-        emit(ReplaceTable{name, *table, false});
+        emit(ReplaceTable{name, table, false});
     }
   }
 
@@ -231,7 +231,7 @@ struct Planner {
         }
         if (found->second == table && !is_on_new_link(*table)) continue;
       }
-      emit(ReplaceTable{name, *table, !present});
+      emit(ReplaceTable{name, table, !present});
     }
   }
 

@@ -225,7 +225,7 @@ std::vector<Drift> drifts(const NetState& observed, const NetState& wanted, cons
     const auto found = observed.tables.find(name);
     const bool present = found != observed.tables.end() && found->second;
     if (table && present) {
-      all.table(name, *table, *found->second);
+      if (table != found->second) all.table(name, *table, *found->second);
     } else if (table) {
       all.drifts.push_back(
           {fmt::format("table {} '{}'", nft::table_name_of(name).family(), nft::table_name_of(name).name),

@@ -15,6 +15,7 @@
 
 #include "netsetup/model/macvlan.h"
 #include "netsetup/model/nft.h"
+#include "netsetup/model/shared.h"
 #include "netsetup/model/tc.h"
 #include "netsetup/types/ip.h"
 #include "netsetup/types/mac_address.h"
@@ -173,7 +174,7 @@ struct NetState {
   /// Keys as paths below /proc/sys ("net/ipv4/conf/eth0/forwarding": interface names may hold dots), values
   /// without the final newline. No value: the file does not exist.
   std::map<std::string, std::optional<std::string>> sysctls;
-  std::map<std::string, std::optional<nft::Table>> tables;  ///< by nft::key_of()
+  std::map<std::string, Shared<nft::Table>> tables;  ///< by nft::key_of()
   /// By link. In a wanted state: the filters that are ours there, on whatever ingress qdisc there is (a
   /// clsact is made where there is none), beside whatever filters others have there. No value: none of ours,
   /// and no qdisc when it is empty. A qdisc without filters: none of ours, and the qdisc stays if it is

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <iterator>
 
 #include "netsetup/model/nft.h"
 
@@ -58,9 +59,14 @@ Fragment interface_match(std::uint32_t key, std::uint32_t op, std::string_view n
   return {{Meta{key, reg1}, Cmp{op, reg1, interface_value(name)}}, text + "\"" + std::string(name) + "\""};
 }
 
+void append_text(std::string& text, const std::string& more) {
+  if (!text.empty() && !more.empty()) text += ' ';
+  text += more;
+}
+
 Fragment operator+(Fragment a, Fragment b) {
-  a.exprs.insert(a.exprs.end(), b.exprs.begin(), b.exprs.end());
-  a.text += (a.text.empty() || b.text.empty() ? "" : " ") + b.text;
+  std::ranges::move(b.exprs, std::back_inserter(a.exprs));
+  append_text(a.text, b.text);
   return a;
 }
 
@@ -167,9 +173,20 @@ Value value_of_port(std::uint8_t protocol, std::uint16_t port) {
 }
 
 Rule rule(std::initializer_list<Fragment> fragments) {
-  Fragment all;
-  for (const Fragment& fragment : fragments) all = std::move(all) + fragment;
-  return {std::move(all.exprs), std::move(all.text)};
+  std::size_t exprs = 0;
+  std::size_t letters = 0;
+  for (const Fragment& fragment : fragments) {
+    exprs += fragment.exprs.size();
+    letters += fragment.text.size() + 1;
+  }
+  Rule all;
+  all.exprs.reserve(exprs);
+  all.text.reserve(letters);
+  for (const Fragment& fragment : fragments) {
+    all.exprs.insert(all.exprs.end(), fragment.exprs.begin(), fragment.exprs.end());
+    append_text(all.text, fragment.text);
+  }
+  return all;
 }
 
 Fragment iifname(std::string_view name) {

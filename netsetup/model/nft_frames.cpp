@@ -48,6 +48,17 @@ Value value_of_mac(const MacAddress& mac) {
   return value_of(mac.bytes);
 }
 
+/// "0x" and the bytes.
+std::string number_text(const Value& value) {
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string text = "0x";
+  for (const std::uint8_t byte : value.view()) {
+    text += digits[byte >> 4U];
+    text += digits[byte & 0xfU];
+  }
+  return text;
+}
+
 std::vector<Expr> operator+(std::vector<Expr> a, const std::vector<Expr>& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
@@ -229,9 +240,8 @@ Fragment arp_request(const MacAddress& mac, std::string_view set, const IpAddres
 }
 
 Fragment arp_hardware_is(const MacAddress& mac) {
-  std::string digits;
-  for (const std::uint8_t byte : mac.bytes) digits += fmt::format("{:02x}", byte);
-  return {compare(network_header, arp_sender, value_of_mac(mac)), "@nh,64,48 0x" + digits};
+  const Value sender = value_of_mac(mac);
+  return {compare(network_header, arp_sender, sender), "@nh,64,48 " + number_text(sender)};
 }
 
 Fragment icmpv6_type_within(std::uint8_t first, std::uint8_t last) {
@@ -264,11 +274,9 @@ Fragment has_no_neighbour_option() {
 
 Fragment has_only_neighbour_option(std::uint8_t kind, const MacAddress& mac) {
   const Value option = joined({bytes_of({kind, 1}), value_of_mac(mac)});
-  std::string digits;
-  for (const std::uint8_t byte : option.view()) digits += fmt::format("{:02x}", byte);
   return {carries(Family::v6) + compare(network_header, ip6_length, value_of_port(nd_options + 8)) +
               compare(transport_header, nd_options, option),
-          fmt::format("ip6 length {} @th,192,64 0x{}", nd_options + 8, digits)};
+          fmt::format("ip6 length {} @th,192,64 {}", nd_options + 8, number_text(option))};
 }
 
 Fragment forward_to(std::string_view device) {

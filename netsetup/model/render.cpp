@@ -200,7 +200,7 @@ struct Commands {
     const auto name = nft::table_name_of(step.name);
     const std::string clear =
         step.is_new ? "" : fmt::format("add table {0} {1}\ndelete table {0} {1}\n", name.family(), name.name);
-    return {fmt::format("nft -f - <<'END'\n{}{}END", clear, nft::render(step.name, step.table))};
+    return {fmt::format("nft -f - <<'END'\n{}{}END", clear, nft::render(step.name, *step.table))};
   }
   Lines operator()(const DeleteTable& step) const {
     const auto name = nft::table_name_of(step.name);

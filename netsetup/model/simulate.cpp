@@ -47,7 +47,10 @@ struct Simulator {
     if (const auto own = state.ingress.find(step.name); own != state.ingress.end()) own->second.reset();
     (*this)(DeleteShaper{step.name});
     for (auto& [name, table] : state.tables) {
-      if (table) nft::forget_target(*table, step.name);
+      if (!table || std::ranges::count(nft::targets_of(*table), step.name) == 0) continue;
+      nft::Table changed = *table;
+      nft::forget_target(changed, step.name);
+      table = std::move(changed);
     }
     for (auto& [name, ingress] : state.ingress) {
       if (!ingress) continue;

@@ -79,7 +79,7 @@ struct SetSysctl {
 /// Puts the table there in one batch, whatever was there under that name.
 struct ReplaceTable {
   std::string name;
-  nft::Table table;
+  Shared<nft::Table> table;  ///< there always is one
   /// Nothing was there: nothing is deleted, and a table that has come meanwhile is an error. A deletion would
   /// make the kernel wait for all packets under way (nft_rcv_nl_event() flushes it when the socket is
   /// closed): 5 ms.

@@ -90,7 +90,7 @@ struct KernelNftables : testing::Test {
   Kernel kernel{netns.netns()};
 
   /// As somebody sees it who has not written it; and who has must see the same.
-  std::optional<nft::Table> observed(const std::string& name) {
+  model::Shared<nft::Table> observed(const std::string& name) {
     const Watch watch{.sysctls = {}, .tables = {name}};
     const auto found = Kernel(netns.netns()).observe(watch).tables.at(name);
     EXPECT_EQ(kernel.observe(watch).tables.at(name), found);

@@ -333,7 +333,7 @@ TEST(KernelPrerequisites, WithoutNetAdminEverythingSaysSo) {
     check(error_of([&] { kernel.apply(model::SetLink{.name = "lo", .mtu = 1400}); }));
     check(error_of([&] { kernel.apply(model::DeleteLink{"lo"}); }));
     check(error_of([&] { kernel.apply(model::AddAddress{"lo", {.prefix = prefix("192.0.2.1/32")}}); }));
-    check(error_of([&] { kernel.apply(model::ReplaceTable{"t", {}}); }));
+    check(error_of([&] { kernel.apply(model::ReplaceTable{"t", model::nft::Table{}}); }));
     check(error_of([&] { kernel.apply(model::DeleteTable{"t"}); }));
     check(error_of([&] { (void)kernel.observe({.sysctls = {}, .tables = {"t"}}); }));
     EXPECT_EQ(kernel.observe({}).links.size(), 1U) << "links may be read by anyone";

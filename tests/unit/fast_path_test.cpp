@@ -35,16 +35,16 @@ Design design_of(const Input& input) {
 }
 
 TEST(FastPath, IsBetweenThePodNicAndWhatFacesTheGuest) {
-  const Table table = design_of(input_of({})).desired.tables.at(key).value();
+  const Table table = *design_of(input_of({})).desired.tables.at(key);
   EXPECT_EQ(table.comment, tag);
   ASSERT_EQ(table.flowtables.size(), 1U);
   EXPECT_THAT(table.flowtables.front().devices, ElementsAre("eth0", "tap-eth0"));
   // The guard has seen the guest's frames before.
-  const Table guard = design_of(input_of({})).desired.tables.at(guard_key("eth0")).value();
+  const Table guard = *design_of(input_of({})).desired.tables.at(guard_key("eth0"));
   EXPECT_GT(table.flowtables.front().priority, guard.chains.at(1).hook.value().priority);
   EXPECT_THAT(model::nft::render(key, table), HasSubstr("devices = { \"eth0\", \"tap-eth0\" }"));
 
-  const Table bridged = design_of(input_of({.topology = Topology::bridge})).desired.tables.at(key).value();
+  const Table bridged = *design_of(input_of({.topology = Topology::bridge})).desired.tables.at(key);
   EXPECT_THAT(bridged.flowtables.front().devices, ElementsAre("br-eth0", "eth0"));
 }
 

@@ -126,6 +126,23 @@ nft::Table sample_of_flows() {
   return table;
 }
 
+/// Of the expressions all forms that the other samples do not have.
+nft::Table sample_of_expressions() {
+  const IpAddress guest4 = IpAddress::v4(10, 0, 2, 2);
+  const nft::Rule not_in_set{
+      .exprs = {nft::Meta{NFT_META_MARK, NFT_REG_2}, nft::Lookup{"marks", NFT_REG_2, 0, true}}, .text = {}};
+  return {
+      .comment = "podnic:sample",
+      .sets = {},
+      .chains = {{.name = "forms",
+                  .rules = {nft::rule({nft::set_mark(0x80000), nft::set_connection_mark(7)}),
+                            nft::rule({nft::set_original_zone(5)}), not_in_set,
+                            nft::rule({nft::connection_mark_is_not(9), nft::mark_is(1, 3)}),
+                            nft::rule({nft::proto_dport_in("ports"), nft::is_reply(), nft::accept()}),
+                            nft::rule({nft::dnat(guest4, 80)}), nft::rule({nft::dnat_to_itself(Family::v6)}),
+                            nft::rule({nft::return_to_caller()})}}}};
+}
+
 std::uint32_t index_of(const std::string& link) {
   return link == "eth0" ? 17 : 0;
 }
@@ -146,6 +163,8 @@ TEST(NftablesBatch, GoldenBytes) {
                 dump(encode_batch(model::ReplaceTable{"podnic-eth0-fast", sample_of_flows()})));
   expect_golden("nftables_guard.txt",
                 dump(encode_batch(model::ReplaceTable{"netdev podnic-eth0", sample_of_frames()}, index_of)));
+  expect_golden("nftables_expressions.txt",
+                dump(encode_batch(model::ReplaceTable{"t", sample_of_expressions()})));
 }
 
 TEST(NftablesBatch, FramesReadBackAsTheSameTable) {
@@ -216,6 +235,16 @@ TEST(NftablesBatch, ManyElementsAreSplitAndReadBack) {
   EXPECT_LT(batch.parts.size(), 30U);
   EXPECT_EQ(read_back("t", batch), table);
   EXPECT_EQ(encode_batch(model::ReplaceTable{"t", table}).bytes, batch.bytes);
+}
+
+TEST(NftablesBatch, ItsPartsAreSaidOnlyWhenTheyAreWanted) {
+  const model::ReplaceTable step{"netdev podnic-eth0", sample_of_frames()};
+  const Batch said = encode_batch(step, index_of);
+  const Batch unsaid = encode_batch(step, index_of, Parts::unsaid);
+  EXPECT_EQ(unsaid.bytes, said.bytes);
+  EXPECT_TRUE(unsaid.parts.empty());
+  EXPECT_EQ(said.last + 1, said.parts.size());
+  EXPECT_EQ(unsaid.last, said.last);
 }
 
 TEST(NftablesBatch, SequenceNumbersCountAndOnlyTheLastMessageAsks) {

@@ -367,6 +367,23 @@ TEST(Request, WhatCannotBeIsRefusedBeforeAnythingIsLookedAt) {
   });
 }
 
+TEST(Record, ItsTextInAnotherPhaseIsWhatIsWrittenThen) {
+  constexpr std::array phases{Phase::attaching, Phase::attached, Phase::detaching};
+  Record record;
+  record.id = "phase";
+  record.netns_path = R"(/run/"phase": "attaching")";
+  record.request = full_request();
+  record.bridge = "phase";
+  for (const Phase former : phases) {
+    for (const Phase next : phases) {
+      record.phase = former;
+      const std::string json = record_to_json(record);
+      record.phase = next;
+      EXPECT_EQ(in_phase(next, json), record_to_json(record));
+    }
+  }
+}
+
 TEST(Record, ARoundTripKeepsEverything) {
   Record record;
   record.id = "vm-7";
