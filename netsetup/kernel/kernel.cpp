@@ -98,8 +98,10 @@ struct Kernel::Impl {
   void make(const std::string&, const model::ReplaceTable& step) {
     written.erase(step.name);
     const std::uint32_t before = nftables::generation(nftables());
-    nftables::replace_table(nftables(), step, [this](const std::string& link) {
-      const int index = rtnetlink::index_of(*route, link);
+    std::map<std::string, int> indices;  // dozens of rules forward to the same link
+    nftables::replace_table(nftables(), step, [&](const std::string& link) {
+      int& index = indices[link];
+      if (index == 0) index = rtnetlink::index_of(*route, link);
       if (index == 0) throw Error(fmt::format("forwarding to link '{}', which is not there", link), ENODEV);
       return static_cast<std::uint32_t>(index);
     });

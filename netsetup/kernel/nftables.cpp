@@ -66,23 +66,26 @@ void wait_for_commit(NetlinkSocket& socket) {
   socket.tell(batch);
 }
 
+std::expected<bool, Refusal> ask(NetlinkSocket& socket, const std::string& key, TableReader& reader, int type,
+                                 unsigned flags, unsigned table_attribute, const std::string* set = nullptr) {
+  Message request = request_for(type, flags, family_of(key));
+  request.put_text(table_attribute, model::nft::table_name_of(key).name);
+  if (set != nullptr) request.put_text(NFTA_SET_ELEM_LIST_SET, *set);
+  return socket.read(request, [&reader](const nlmsghdr& message) { reader.read(message); });
+}
+
 // The table and all that is in it, which may be half of one and half of the next ruleset.
 std::expected<bool, Refusal> read_parts(NetlinkSocket& socket, const std::string& key, TableReader& reader) {
-  const std::string name = model::nft::table_name_of(key).name;
-  const auto ask = [&](int type, unsigned flags, unsigned table_attribute, const std::string* set) {
-    Message request = request_for(type, flags, family_of(key));
-    request.put_text(table_attribute, name);
-    if (set != nullptr) request.put_text(NFTA_SET_ELEM_LIST_SET, *set);
-    return socket.read(request, [&reader](const nlmsghdr& message) { reader.read(message); });
+  auto read = ask(socket, key, reader, NFT_MSG_GETTABLE, 0, NFTA_TABLE_NAME);
+  const auto also = [&](int type, unsigned table_attribute, const std::string* set = nullptr) {
+    if (read && *read) read = ask(socket, key, reader, type, NLM_F_DUMP, table_attribute, set);
   };
-  auto read = ask(NFT_MSG_GETTABLE, 0, NFTA_TABLE_NAME, nullptr);
-  if (read && *read) read = ask(NFT_MSG_GETSET, NLM_F_DUMP, NFTA_SET_TABLE, nullptr);
-  for (const std::string& set : reader.set_names()) {
-    if (read && *read) read = ask(NFT_MSG_GETSETELEM, NLM_F_DUMP, NFTA_SET_ELEM_LIST_TABLE, &set);
-  }
-  if (read && *read) read = ask(NFT_MSG_GETFLOWTABLE, NLM_F_DUMP, NFTA_FLOWTABLE_TABLE, nullptr);
-  if (read && *read) read = ask(NFT_MSG_GETCHAIN, NLM_F_DUMP, NFTA_CHAIN_TABLE, nullptr);
-  if (read && *read) read = ask(NFT_MSG_GETRULE, NLM_F_DUMP, NFTA_RULE_TABLE, nullptr);
+  also(NFT_MSG_GETSET, NFTA_SET_TABLE);
+  for (const std::string& set : reader.set_names()) also(NFT_MSG_GETSETELEM, NFTA_SET_ELEM_LIST_TABLE, &set);
+  // Other families have none.
+  if (family_of(key) == NFPROTO_INET) also(NFT_MSG_GETFLOWTABLE, NFTA_FLOWTABLE_TABLE);
+  also(NFT_MSG_GETCHAIN, NFTA_CHAIN_TABLE);
+  also(NFT_MSG_GETRULE, NFTA_RULE_TABLE);
   return read;
 }
 
@@ -147,6 +150,10 @@ void delete_table(NetlinkSocket& socket, const model::DeleteTable& step) {
 
 model::Shared<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
                                             const TableReader::NameOf& name_of) {
+  // Most that are asked for are not there, which one question tells.
+  TableReader nothing(key);
+  const auto found = ask(socket, key, nothing, NFT_MSG_GETTABLE, 0, NFTA_TABLE_NAME);
+  if (!found && found.error().error_number == ENOENT) return std::nullopt;
   const std::string action = fmt::format("reading table '{}'", key);
   for (int attempt = 0; attempt < NetlinkSocket::attempts; ++attempt) {
     const std::uint32_t before = generation(socket);
