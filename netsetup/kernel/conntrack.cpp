@@ -107,7 +107,14 @@ void forget(NetlinkSocket& socket, const Connection& connection) {
   Message request(delete_connection, 0, family_header(connection.destination.is_v4() ? AF_INET : AF_INET6));
   request.put(CTA_TUPLE_ORIG | NLA_F_NESTED, connection.tuple);
   const auto refusal = socket.request(request);
-  if (refusal && refusal->error_number != ENOENT) throw refusal->error("ending a tracked connection");
+  if (!refusal || refusal->error_number == ENOENT) return;
+  Error error = refusal->error("ending a tracked connection");
+  // ctnetlink_del_conntrack() of an IPS_OFFLOAD connection, before Linux 6.4 and its stable sisters.
+  if (refusal->error_number == EBUSY)
+    error.hint(
+        "This kernel ends no connection that takes a fast path. Take that away first ('podnic update' with "
+        "\"fastPath\": false), then change the ports.");
+  throw error;
 }
 
 }  // namespace podnic::kernel::conntrack

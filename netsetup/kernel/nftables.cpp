@@ -150,10 +150,6 @@ void delete_table(NetlinkSocket& socket, const model::DeleteTable& step) {
 
 model::Shared<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
                                             const TableReader::NameOf& name_of) {
-  // Most that are asked for are not there, which one question tells.
-  TableReader nothing(key);
-  const auto found = ask(socket, key, nothing, NFT_MSG_GETTABLE, 0, NFTA_TABLE_NAME);
-  if (!found && found.error().error_number == ENOENT) return std::nullopt;
   const std::string action = fmt::format("reading table '{}'", key);
   for (int attempt = 0; attempt < NetlinkSocket::attempts; ++attempt) {
     const std::uint32_t before = generation(socket);

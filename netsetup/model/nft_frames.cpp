@@ -120,8 +120,8 @@ Fragment compare_ip(const IpAddress& address, bool source, std::uint32_t op) {
 
 /// Hardware and protocol, and the lengths of their addresses.
 constexpr std::string_view arp_kind_text = "arp htype 1 arp ptype ip arp hlen 6 arp plen 4";
-const Value arp_types = bytes_of({0, ARPHRD_ETHER, 8, 0});
-const Value arp_lengths = bytes_of({6, 4});
+constexpr Value arp_types{.bytes = {0, ARPHRD_ETHER, 8, 0}, .size = 4};
+constexpr Value arp_lengths{.bytes = {6, 4}, .size = 2};
 
 }  // namespace
 

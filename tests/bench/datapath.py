@@ -15,7 +15,7 @@ import time
 
 from namespaces import Namespace, in_own_namespaces, make_pod
 
-SECONDS = 3
+SECONDS = 1
 GUEST4, GATEWAY4, POD4, PEER4 = "10.0.2.2", "10.0.2.1", "10.244.1.5", "10.244.1.1"
 
 
@@ -77,7 +77,7 @@ def nat_alone():
 
 
 def has_flowtables():
-    check = "nft --check 'table inet t { flowtable f { hook ingress priority 0; devices = { lo }; }; }' 2> /dev/null && echo yes || :"
+    check = "nft --check 'table inet t { flowtable f { hook ingress priority 0; devices = { lo }; }; chain c { type filter hook forward priority 0; flow add @f; }; }' 2> /dev/null && echo yes || :"
     return bool(Namespace().run(check))
 
 
@@ -154,7 +154,7 @@ def measure(path, netload):
 
 def main():
     podnic, netload = (os.path.abspath(path) for path in sys.argv[1:3])
-    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 7
     folder = tempfile.mkdtemp(prefix="podnic-bench-")
     try:
         paths = {"plain veth": plain_veth()}
@@ -175,14 +175,12 @@ def main():
         for _ in range(rounds):  # interleaved: the machine's speed drifts
             for name, path in paths.items():
                 taken[name].append(measure(path, os.path.abspath(netload)))
-        figures = {name: {key: statistics.median(one[key] for one in all_) for key in all_[0]}
-                   for name, all_ in taken.items()}
-        base = figures["plain veth"]
-        print("plain veth: " + ", ".join(f"{key} {value:,.0f}" for key, value in base.items()))
-        print(f"{'ratio to plain veth':<24}" + "".join(f"{key:>16}" for key in base))
-        for name, values in figures.items():
-            if name != "plain veth":
-                print(f"{name:<24}" + "".join(f"{values[key] / base[key]:>16.2f}" for key in base))
+        base = taken.pop("plain veth")
+        print("plain veth: " + ", ".join(f"{key} {statistics.median(one[key] for one in base):,.0f}" for key in base[0]))
+        print(f"{'ratio to plain veth':<24}" + "".join(f"{key:>16}" for key in base[0]))
+        for name, all_ in taken.items():  # each measurement beside that of its own round
+            ratios = (statistics.median(one[key] / veth[key] for one, veth in zip(all_, base)) for key in base[0])
+            print(f"{name:<24}" + "".join(f"{ratio:>16.2f}" for ratio in ratios))
     finally:
         subprocess.run(["umount", "--lazy", os.path.join(folder, "guest-netns")])
         shutil.rmtree(folder)  # pasta ends with its path

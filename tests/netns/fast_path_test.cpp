@@ -39,6 +39,7 @@ class FastPath : public Traffic {
 
 TEST_P(FastPath, OpenConnectionsTakeItOrTheKernelHasNone) {
   const Snapshot before = take_snapshot(pod());
+  ASSERT_TRUE(kernel_has_it() || !fast_path_is_asked());
   if (!kernel_has_it()) {
     const Error error = error_of([&] { attach(request(), place()); });
     EXPECT_THAT(error.what(), HasSubstr("adding flowtable 'connections'"));

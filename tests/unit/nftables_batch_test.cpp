@@ -160,7 +160,7 @@ TEST(NftablesBatch, GoldenBytes) {
   expect_golden("nftables_batch.txt", dump(encode_batch(model::ReplaceTable{"podnic-eth0", sample()})) +
                                           dump(encode_batch(model::DeleteTable{"podnic-eth0"})));
   expect_golden("nftables_flows.txt",
-                dump(encode_batch(model::ReplaceTable{"podnic-eth0-fast", sample_of_flows()})));
+                dump(encode_batch(model::ReplaceTable{"podnic-eth0/fast", sample_of_flows()})));
   expect_golden("nftables_guard.txt",
                 dump(encode_batch(model::ReplaceTable{"netdev podnic-eth0", sample_of_frames()}, index_of)));
   expect_golden("nftables_expressions.txt",

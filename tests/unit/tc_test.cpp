@@ -151,14 +151,13 @@ bool is_redirected(const NetState& state, const std::string& link) {
 
 TEST(TcDiff, ALinkThatGoesIsForgottenByItsTableOnlyInTheStateWithoutIt) {
   const NetState before = redirected_by_tables();
-  const NetState same = before;
+  const NetState same = redirected_by_tables();  // made anew: it shares nothing
   const NetState after = model::simulate(before, model::DeleteLink{"eth0"});
   EXPECT_TRUE(is_redirected(before, "tap-eth0"));
   EXPECT_EQ(before, same);
   EXPECT_NE(after, before);
   const std::string key = bindings::guard_key("eth0");
   EXPECT_THAT(model::nft::targets_of(*after.tables.at(key)), testing::Each(""));
-  EXPECT_EQ(before.tables.at(key), model::nft::Table(*same.tables.at(key)));  // by its content
   EXPECT_FALSE(before.tables.at(key) == std::nullopt);
 }
 
