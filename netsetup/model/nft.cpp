@@ -10,6 +10,8 @@
 
 #include <iterator>
 
+#include "netsetup/model/nft_number.h"
+
 namespace podnic::model::nft {
 namespace {
 
@@ -20,12 +22,6 @@ std::string_view hook_name(const Hook& hook) {
   return number < names.size() ? names[number] : "unknown";
 }
 
-std::string hex(const Value& value) {
-  std::string text = "0x";
-  for (const std::uint8_t byte : value.view()) text += fmt::format("{:02x}", byte);
-  return text;
-}
-
 std::string element_text(DataType type, const Value& value) {
   const auto port_at = [&](std::size_t at) {
     return (static_cast<unsigned>(value.bytes[at]) << 8U) | value.bytes[at + 1];
@@ -34,7 +30,7 @@ std::string element_text(DataType type, const Value& value) {
   if (type == DataType::proto_service) {
     return fmt::format("{} . {}", protocol_name(value.bytes[0]), port_at(4));
   }
-  if (type == DataType::nd_target) return hex(value);
+  if (type == DataType::nd_target) return number_text(value);
   const auto address = IpAddress::from_bytes(value.view());
   return address ? address->to_string() : "?";
 }
@@ -108,10 +104,11 @@ struct ExprText {
                        e.op == NFT_CMP_EQ    ? "eq"
                        : e.op == NFT_CMP_NEQ ? "neq"
                                              : "other",
-                       e.sreg, hex(e.data));
+                       e.sreg, number_text(e.data));
   }
   std::string operator()(const Bitwise& e) const {
-    return fmt::format("bitwise reg {} = (reg {} & {}) ^ {}", e.dreg, e.sreg, hex(e.mask), hex(e.xor_value));
+    return fmt::format("bitwise reg {} = (reg {} & {}) ^ {}", e.dreg, e.sreg, number_text(e.mask),
+                       number_text(e.xor_value));
   }
   std::string operator()(const Ct& e) const { return fmt::format("ct load key {} => reg {}", e.key, e.dreg); }
   std::string operator()(const CtSet& e) const {
@@ -123,7 +120,7 @@ struct ExprText {
   }
   std::string operator()(const Remember& e) const { return fmt::format("update reg {} @{}", e.sreg, e.set); }
   std::string operator()(const Immediate& e) const {
-    return fmt::format("immediate reg {} {}", e.dreg, hex(e.data));
+    return fmt::format("immediate reg {} {}", e.dreg, number_text(e.data));
   }
   std::string operator()(const Verdict& e) const {
     return fmt::format("verdict {}{}{}", e.code, e.chain.empty() ? "" : " -> ", e.chain);

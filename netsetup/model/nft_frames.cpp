@@ -11,6 +11,8 @@
 #include <bit>
 #include <initializer_list>
 
+#include "netsetup/model/nft_number.h"
+
 namespace podnic::model::nft {
 namespace {
 
@@ -46,17 +48,6 @@ Value joined(std::initializer_list<Value> values) {
 
 Value value_of_mac(const MacAddress& mac) {
   return value_of(mac.bytes);
-}
-
-/// "0x" and the bytes.
-std::string number_text(const Value& value) {
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string text = "0x";
-  for (const std::uint8_t byte : value.view()) {
-    text += digits[byte >> 4U];
-    text += digits[byte & 0xfU];
-  }
-  return text;
 }
 
 std::vector<Expr> operator+(std::vector<Expr> a, const std::vector<Expr>& b) {
