@@ -76,6 +76,8 @@ bool detach(const Target& target, const Place& place, const Progress& progress =
 /// What is not as attach() left it, the pod NIC's own addresses included. Error when there is no such
 /// attachment.
 std::vector<model::Drift> check(const Target& target, const Place& place);
+/// The same of what find_attachment() has found. Error when the place is not its namespace.
+std::vector<model::Drift> drifts_of(const bindings::Record& record, const Place& place);
 
 struct Status {
   bindings::Record record;

@@ -100,8 +100,14 @@ Record find_attachment(const Target& target, const Place& place) {
 
 std::vector<model::Drift> check(const Target& target, const Place& place) {
   const RecordStore store(place.state_dir, RecordStore::Missing::ignore);
-  Site site(resolve(target, place, store), Site::Use::look);
-  const Record record = require_record(store, id_of(target, site.identity), site.identity);
+  const Place home = resolve(target, place, store);
+  return drifts_of(find_attachment(target, home), home);
+}
+
+std::vector<model::Drift> drifts_of(const Record& record, const Place& place) {
+  Site site(place, Site::Use::look);
+  expect_home(site.netns, site.identity, record);
+  site.seen = site.kernel.observe({});
   std::vector<model::Drift> drifts;
   if (record.phase != bindings::Phase::attached) {
     drifts.push_back({fmt::format("attachment '{}'", record.id),

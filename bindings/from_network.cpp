@@ -32,29 +32,35 @@ using namespace model::nft;
 Table table_of(const FromNetwork& wanted) {
   Table table{.comment = wanted.comment, .sets = {}, .chains = {}};
   const Fragment pass = wanted.tap.empty() ? accept() : forward_to(wanted.tap);
-  Chain ip4{.name = "ipv4"};
-  Chain ip6{.name = "ipv6"};
-  for (const auto& [chain, family] : {std::pair{&ip4, Family::v4}, std::pair{&ip6, Family::v6}}) {
+  const auto chain_of = [&](Family family, const std::vector<Rule>& refusals) {
+    Chain chain{.name = family == Family::v4 ? "ipv4" : "ipv6"};
     if (wanted.smaller_mtu)
-      chain->rules.push_back(rule({begins_connection(), cut_segments(family, *wanted.smaller_mtu)}));
-  }
+      chain.rules.push_back(rule({begins_connection(), cut_segments(family, *wanted.smaller_mtu)}));
+    if (!wanted.only_ip) {
+      chain.rules.insert(chain.rules.end(), refusals.begin(), refusals.end());
+      chain.rules.push_back(rule({pass}));
+      return chain;
+    }
+    const std::vector<Rule> passing = family == Family::v4 ? pass_whole_ipv4(pass) : pass_whole_ipv6(pass);
+    // What is neither UDP nor ICMPv6 is never refused, and there is most of it.
+    chain.rules.push_back(passing.front());
+    chain.rules.insert(chain.rules.end(), refusals.begin(), refusals.end());
+    chain.rules.insert(chain.rules.end(), passing.begin() + 1, passing.end());
+    chain.rules.push_back(rule({refuse(table, "network_protocol")}));
+    return chain;
+  };
+  std::vector<Rule> refusals4;
+  std::vector<Rule> refusals6;
   if (wanted.leases.v4) {
-    ip4.rules.push_back(rule({sport(IPPROTO_UDP, dhcp4_server), refuse(table, "network_dhcp_server")}));
-    ip4.rules.push_back(rule({dport(IPPROTO_UDP, dhcp4_client), refuse(table, "network_dhcp_server")}));
+    refusals4.push_back(rule({sport(IPPROTO_UDP, dhcp4_server), refuse(table, "network_dhcp_server")}));
+    refusals4.push_back(rule({dport(IPPROTO_UDP, dhcp4_client), refuse(table, "network_dhcp_server")}));
   }
   if (wanted.leases.v6)
-    ip6.rules.push_back(rule({dport(IPPROTO_UDP, dhcp6_client), refuse(table, "network_dhcp_server")}));
+    refusals6.push_back(rule({dport(IPPROTO_UDP, dhcp6_client), refuse(table, "network_dhcp_server")}));
   if (wanted.leases.router)
-    ip6.rules.push_back(rule({icmpv6_type_is(router_advertisement), refuse(table, "network_router")}));
-  if (wanted.only_ip) {
-    for (Rule& passed : pass_whole_ipv4(pass)) ip4.rules.push_back(std::move(passed));
-    ip4.rules.push_back(rule({refuse(table, "network_protocol")}));
-    for (Rule& passed : pass_whole_ipv6(pass)) ip6.rules.push_back(std::move(passed));
-    ip6.rules.push_back(rule({refuse(table, "network_protocol")}));
-  } else {
-    ip4.rules.push_back(rule({pass}));
-    ip6.rules.push_back(rule({pass}));
-  }
+    refusals6.push_back(rule({icmpv6_type_is(router_advertisement), refuse(table, "network_router")}));
+  Chain ip4 = chain_of(Family::v4, refusals4);
+  Chain ip6 = chain_of(Family::v6, refusals6);
   Chain frames{.name = "frames",
                .hook = Hook{"filter", NF_NETDEV_INGRESS, NF_IP_PRI_FILTER, true, wanted.nic},
                .rules = {rule({frame_type_is(ETH_P_IP), go_to("ipv4")}),

@@ -56,10 +56,13 @@ struct Builder {
   void add_sets() {
     const auto add = [&](std::string_view name, DataType key, const std::vector<IpPrefix>& addresses) {
       const Family family = key == DataType::ipv4_addr ? Family::v4 : Family::v6;
+      std::vector<Element> ranges = address_ranges(family, addresses, guard.others);
+      // A hash where it can be: of family netdev every frame is looked for in it.
+      const auto is_range = [](const Element& element) { return element.first != element.last; };
       table.sets.push_back({.name = std::string(name),
                             .key = key,
-                            .interval = true,
-                            .elements = address_ranges(family, addresses, guard.others)});
+                            .interval = std::ranges::any_of(ranges, is_range),
+                            .elements = std::move(ranges)});
     };
     std::vector<IpPrefix> all = guard.addresses;
     all.push_back(link_local_net);
@@ -100,6 +103,8 @@ struct Builder {
 
   void own_ipv4() {
     Chain chain{.name = "own_ipv4", .rules = {}};
+    if (guard.protects_loopback)
+      chain.rules.push_back(rule({frame_daddr_within(loopback_net4), refuse("loopback")}));
     cut(chain, Family::v4);
     chain.rules.push_back(rule({transport_is_not(IPPROTO_UDP), pass()}));
     // Clients look at their own port, and not all of them at the server's.

@@ -48,6 +48,8 @@ struct Guard {
   std::optional<Onward> onward;
   /// The guest's frames leave by the link, a macvtap; they do not come in by it.
   bool is_way_out = false;
+  /// The tap's own stack would take what is for the pod's loopback: masquerade sets route_localnet there.
+  bool protects_loopback = false;
   /// Everything that passes goes there, and is given back to the tap behind its ingress (an ifb); empty: it
   /// goes on by itself.
   std::string by_way_of;

@@ -130,9 +130,9 @@ Record record_from_json(std::string_view text) {
   record.netns.inode = required(netns, "inode", netns.number("inode", any_number));
   record.netns.cookie = required(netns, "cookie", netns.number("cookie", any_number));
   record.netns_path = required(netns, "path", netns.text("path"));
-  const Json* request = reader.find("request");
-  if (request == nullptr) reader.refuse("request", "is missing");
-  record.request = request_from_json(request->dump(), Request{});
+  ObjectReader request = required(reader, "request", reader.object("request"));
+  record.request = read_request(request, Request{});
+  request.finish();
   record.request.ports = split_ports(reader, required(reader, "ports", reader.text("ports")));
   if (auto cni = reader.object("cni")) record.request.cni = read_owner(*std::move(cni));
   record.before = read_state(required(reader, "before", reader.object("before")));

@@ -179,9 +179,12 @@ void check(const Invocation& invocation) {
   const Place place{.netns = environment.netns, .state_dir = invocation.state_dir};
   const Target target{.id = invocation.request.id};
   std::vector<model::Drift> drifts;
-  const Record record = with_code(Code::unknown_container, [&] { return find_attachment(target, place); });
+  const Record record = with_code(Code::unknown_container, [&] {
+    enter_netns_of(target, place);  // as ADD does
+    return find_attachment(target, place);
+  });
   with_code(Code::drifted, [&] {
-    drifts = podnic::check(target, place);
+    drifts = drifts_of(record, place);
     if (const auto fault = check_service(invocation.service, record, invocation.state_dir))
       drifts.push_back(*fault);
   });

@@ -318,7 +318,8 @@ Guard guard(const Choice& choice, const Input& input, const GuestNic& guest) {
             .mac = choice.guest_mac,
             .addresses = {},
             .others = {IpAddress::link_local_of(gateway_mac)},
-            .onward = {}};
+            .onward = {},
+            .protects_loopback = true};
   for (const IpPrefix& address : guest.addresses) all.addresses.push_back(whole(address.address));
   all.addresses.insert(all.addresses.end(), input.request.allowed.begin(), input.request.allowed.end());
   for (const auto& gateway : {guest.gateway4, guest.gateway6}) {

@@ -10,7 +10,7 @@
 #include <array>
 
 #include "bindings/address_set.h"
-
+#include "bindings/protocol_numbers.h"
 #include "bindings/request.h"
 
 namespace podnic::bindings::masquerade {
@@ -21,8 +21,6 @@ using namespace model::nft;
 const IpAddress loopback4 = IpAddress::v4(127, 0, 0, 1);
 /// All that begins with fe80::/10 begins with fe80::/64 (RFC 4291 section 2.5.6).
 const IpPrefix link_local_net6 = {IpAddress::v6({0xfe, 0x80}), 64};
-constexpr std::uint16_t dhcp4_server = 67;  // RFC 2131 section 4.1
-const IpPrefix loopback_net4{IpAddress::v4(127, 0, 0, 0), 8};
 
 std::string pod_set(Family family) {
   return family == Family::v4 ? "pod4" : "pod6";
@@ -148,7 +146,9 @@ struct Builder {
     table.chains.push_back(std::move(deliver));
   }
 
+  /// What the guard at the tap does not look at, or where there is none.
   void guard() {
+    if (nat.guarded && nat.number == 0 && !nat.quiet) return;
     Chain guard{.name = "guard", .hook = Hook{"filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW}};
     guard.rules.push_back(rule({iifname_is_not(nat.guest_device), accept()}));
     // Only what it sends is looked up in its zone: what others send has addresses that only one guest has.
@@ -156,10 +156,7 @@ struct Builder {
       guard.rules.push_back(
           rule({set_original_zone(static_cast<std::uint16_t>(nat.number)), set_mark(nat.number)}));
     }
-    if (nat.v4) {
-      // route_localnet lets them in otherwise.
-      guard.rules.push_back(rule({daddr_within(loopback_net4), counter(), drop()}));
-    }
+    if (nat.v4 && !nat.guarded) guard.rules.push_back(rule({daddr_within(loopback_net4), counter(), drop()}));
     if (!nat.guarded || nat.quiet) known_sources(guard);
     table.chains.push_back(std::move(guard));
   }
@@ -293,10 +290,12 @@ struct Builder {
   }
 
   /// What has no connection is translated by nobody: it would carry the guest's own address into the pod's
-  /// network, or a neighbour's packet to the guest.
+  /// network, or a neighbour's packet to the guest. The packets that there are most of have to meet few
+  /// rules.
   void forward() {
     Chain forward{.name = "forward", .hook = Hook{"filter", NF_INET_FORWARD, NF_IP_PRI_FILTER}};
     forward.rules.push_back(rule({begins_connection(), jump("maximum_segment")}));
+    forward.rules.push_back(rule({state_is_established(), accept()}));
     forward.rules.push_back(rule({oifname(nat.guest_device), has_no_connection(), counter(), drop()}));
     forward.rules.push_back(
         rule({oifname(nat.guest_device), state_is_new(), is_not_dnated(), counter(), drop()}));

@@ -1,22 +1,22 @@
 // The nftables table of a masqueraded guest.
 //
-//   guard        raw prerouting: the guest must not speak as, or to, the pod's loopback. route_localnet on
-//   the
-//                gateway device, which 127.0.0.1 -> guest needs, would let it (elsewhere this is
-//                CVE-2020-8558). A guest that is quiet says nothing but what its addresses come by
-//   prerouting   what enters by the pod NIC, or from the guest (hairpin), for an address of the pod ->
-//   inbound output       what the pod itself sends to its own address, or to 127.0.0.1 -> inbound inbound
-//   which ports go to the guest; the rest stays the pod's. Ports are elements of sets and maps: the
-//                number of rules does not depend on them
+//   guard        raw prerouting, where no guard at the tap looks before: the guest must not speak as, or to,
+//                the pod's loopback. route_localnet on the gateway device, which 127.0.0.1 -> guest needs,
+//                would let it (elsewhere this is CVE-2020-8558). A guest that is quiet says nothing but what
+//                its addresses come by
+//   prerouting   to inbound: what enters by the pod NIC, or from the guest (hairpin), for an address of the
+//                pod
+//   output       to inbound: what the pod itself sends to its own address, or to 127.0.0.1
+//   inbound      which ports go to the guest; the rest stays the pod's. Ports are elements of sets and maps:
+//                the number of rules does not depend on them
 //   deliver      the translation itself
-//   maximum_segment  no side of a TCP connection sends segments that the guest's link would not take, also
-//                where a guest has not asked for its MTU
 //   forward      nothing reaches the guest that was not translated to it: the pod forwards now, and its
 //                neighbours could else address the guest directly, past the port list. Nothing leaves the
 //                guest that is not from its own address: nobody would translate it
+//   maximum_segment  no side of a TCP connection sends segments that the guest's link would not take, also
+//                where a guest has not asked for its MTU
 //   postrouting  the guest's packets leave with the pod's address; what the pod's loopback or the guest
-//   itself
-//                sends to the guest comes from the gateway, so that the answer comes back here
+//                itself sends to the guest comes from the gateway, so that the answer comes back here
 //
 //   marks        of a guest with a number: what it sends and what is sent to it is marked, and routed by the
 //   marks_out    mark. No other guest, which may have the same address, can take part in its connections

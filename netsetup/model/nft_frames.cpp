@@ -174,6 +174,14 @@ Fragment frame_daddr_is(const IpAddress& address) {
   return compare_ip(address, false, NFT_CMP_EQ);
 }
 
+Fragment frame_daddr_within(const IpPrefix& prefix) {
+  const std::uint32_t offset = prefix.family() == Family::v4 ? 16 : 24;
+  const IpAddress network = prefix.network();
+  const Value first = value_of(network.bytes().first(prefix.length / 8U));
+  return {carries(prefix.family()) + compare(network_header, offset, first),
+          fmt::format("{} daddr {}", ip_word(prefix.family()), prefix.to_string())};
+}
+
 Fragment transport_is(std::uint8_t protocol) {
   return {transport(protocol), fmt::format("meta l4proto {}", protocol)};
 }

@@ -28,6 +28,8 @@ Fragment remember_saddr6(std::string_view set);
 Fragment frame_saddr_is(const IpAddress& address);
 Fragment frame_saddr_is_not(const IpAddress& address);
 Fragment frame_daddr_is(const IpAddress& address);
+/// The prefix length must be whole bytes.
+Fragment frame_daddr_within(const IpPrefix& prefix);
 /// These match no packet whose headers the kernel cannot make sense of.
 Fragment transport_is(std::uint8_t protocol);
 Fragment transport_is_not(std::uint8_t protocol);

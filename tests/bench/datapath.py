@@ -1,11 +1,17 @@
 #!/usr/bin/env python3
-"""The path between a peer and a guest namespace, as ratios to a plain veth in the same run.
+"""The path between a peer and a guest namespace, as ratios to a plain veth in the same round.
 
-Usage: datapath.py PODNIC NETLOAD [ROUNDS]. The guest's end is a veth in the place of the tap: a VM's own cost is not
-podnic's. The wiring is the plan's, command by command, but for the line that creates the tap.
+Usage: datapath.py PODNIC NETLOAD [ROUNDS [PATTERN]]. PATTERN is a regular expression that chooses the paths. The guest's
+end is a veth in the place of the tap: a VM's own cost is not podnic's. The wiring is the plan's, command by command, but
+for the line that creates the tap.
+
+A path is as fast as its memory and its flows happen to lie, by up to a fifth, and stays so as long as it lives. So each
+round makes all of them anew, in another order, and takes each away as soon as it is measured.
 """
 import json
 import os
+import random
+import re
 import shutil
 import statistics
 import subprocess
@@ -22,9 +28,18 @@ GUEST4, GATEWAY4, POD4, PEER4 = "10.0.2.2", "10.0.2.1", "10.244.1.5", "10.244.1.
 class Path:
     """Where the client and the server of a measurement are, for traffic to the guest and from it."""
 
-    def __init__(self, peer, guest, guest_address, peer_address, keep):
-        self.peer, self.guest, self.keep = peer, guest, keep
+    def __init__(self, peer, guest, guest_address, peer_address, pod=None, helper=None):
+        self.peer, self.guest, self.pod, self.helper = peer, guest, pod, helper
         self.guest_address, self.peer_address = guest_address, peer_address
+
+    def close(self):
+        if self.helper:
+            self.helper.terminate()
+            self.helper.wait()
+            subprocess.run(["umount", self.helper.namespace], check=True)
+            os.unlink(self.helper.namespace)
+        for namespace in filter(None, (self.peer, self.guest, self.pod)):
+            namespace.close()
 
 
 def plain_veth():
@@ -32,7 +47,7 @@ def plain_veth():
     peer.run(f"ip link add veth0 type veth peer name eth0 netns {guest.path}; ip address add 10.9.0.1/24 dev veth0; "
              "ip link set veth0 up")
     guest.run("ip address add 10.9.0.2/24 dev eth0; ip link set eth0 up")
-    return Path(peer, guest, "10.9.0.2", "10.9.0.1", [])
+    return Path(peer, guest, "10.9.0.2", "10.9.0.1")
 
 
 def attach_by_hand(podnic, folder, request):
@@ -61,7 +76,7 @@ def masquerade(podnic, folder, topology, ports, guard=True, fast_path=False):
     request = {"ports": listed, "topology": topology, "guard": guard, "fastPath": fast_path}
     pod, peer, guest, result = attach_by_hand(podnic, folder, request)
     guest.run(f"ip link set eth0 address {result['guest']['mac']}; ip address add {GUEST4}/24 dev eth0; ip link set eth0 up; ip route add default via {GATEWAY4}")
-    return Path(peer, guest, POD4, PEER4, [pod])
+    return Path(peer, guest, POD4, PEER4, pod)
 
 
 def nat_alone():
@@ -73,7 +88,7 @@ def nat_alone():
             "nft 'table ip nat { chain prerouting { type nat hook prerouting priority -100; iifname eth0 dnat to "
             f"{GUEST4}; }}; chain postrouting {{ type nat hook postrouting priority 100; oifname eth0 masquerade; }}; }}'")
     guest.run(f"ip link set eth0 up; ip address add {GUEST4}/24 dev eth0; ip route add default via {GATEWAY4}")
-    return Path(peer, guest, POD4, PEER4, [pod])
+    return Path(peer, guest, POD4, PEER4, pod)
 
 
 def has_flowtables():
@@ -85,7 +100,7 @@ def own_address(podnic, folder, binding, guard=True):
     pod, peer, guest, result = attach_by_hand(podnic, folder, {"binding": binding, "guard": guard})
     guest.run(f"ip link set eth0 address {result['guest']['mac']} up; ip address add {POD4}/24 dev eth0; "
               f"ip route add default via {PEER4}")
-    return Path(peer, guest, POD4, PEER4, [pod])
+    return Path(peer, guest, POD4, PEER4, pod)
 
 
 def passt(podnic, folder):
@@ -105,7 +120,8 @@ def passt(podnic, folder):
         if helper.poll() is not None:
             raise SystemExit(f"pasta ended with status {helper.returncode}: {options}")
         time.sleep(0.01)
-    return Path(peer, guest, POD4, PEER4, [pod, helper])
+    helper.namespace = path
+    return Path(peer, guest, POD4, PEER4, pod, helper)
 
 
 def wait_for_listener(namespace, server, port):
@@ -152,29 +168,44 @@ def measure(path, netload):
     return results
 
 
+def ways(podnic, folder):
+    """What is measured: a function for each that makes the path."""
+    made = {"plain veth": plain_veth}
+    for topology in ("tap", "bridge"):
+        for ports in (0, 10000):
+            made[f"{topology}, {ports} ports"] = lambda t=topology, p=ports: masquerade(podnic, folder, t, p)
+    for binding in ("bridge", "tc"):
+        made[f"binding {binding}"] = lambda b=binding: own_address(podnic, folder, b)
+    if has_flowtables():
+        made["tap, fast path"] = lambda: masquerade(podnic, folder, "tap", 0, fast_path=True)
+    made["two rules of NAT alone"] = nat_alone
+    made["tap, no guard"] = lambda: masquerade(podnic, folder, "tap", 0, guard=False)
+    for binding in ("bridge", "tc", "macvtap"):
+        made[f"binding {binding}, no guard"] = lambda b=binding: own_address(podnic, folder, b, guard=False)
+    made["binding passt"] = lambda: passt(podnic, folder)
+    return made
+
+
+def measure_anew(make, netload):
+    path = make()
+    try:
+        return measure(path, netload)
+    finally:
+        path.close()
+        time.sleep(0.5)  # the kernel takes namespaces and their connections away by and by
+
+
 def main():
     podnic, netload = (os.path.abspath(path) for path in sys.argv[1:3])
     rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 7
+    pattern = sys.argv[4] if len(sys.argv) > 4 else ""
     folder = tempfile.mkdtemp(prefix="podnic-bench-")
     try:
-        paths = {"plain veth": plain_veth()}
-        for topology in ("tap", "bridge"):
-            for ports in (0, 10000):
-                paths[f"{topology}, {ports} ports"] = masquerade(podnic, folder, topology, ports)
-        for binding in ("bridge", "tc"):
-            paths[f"binding {binding}"] = own_address(podnic, folder, binding)
-        if has_flowtables():
-            paths["tap, fast path"] = masquerade(podnic, folder, "tap", 0, fast_path=True)
-        paths["two rules of NAT alone"] = nat_alone()
-        paths["tap, no guard"] = masquerade(podnic, folder, "tap", 0, guard=False)
-        for binding in ("bridge", "tc"):
-            paths[f"binding {binding}, no guard"] = own_address(podnic, folder, binding, guard=False)
-        paths["binding macvtap, no guard"] = own_address(podnic, folder, "macvtap", guard=False)
-        paths["binding passt"] = passt(podnic, folder)
-        taken = {name: [] for name in paths}
-        for _ in range(rounds):  # interleaved: the machine's speed drifts
-            for name, path in paths.items():
-                taken[name].append(measure(path, os.path.abspath(netload)))
+        chosen = {name: make for name, make in ways(podnic, folder).items() if name == "plain veth" or re.search(pattern, name)}
+        taken = {name: [] for name in chosen}
+        for _ in range(rounds):
+            for name in random.sample(list(chosen), len(chosen)):
+                taken[name].append(measure_anew(chosen[name], netload))
         base = taken.pop("plain veth")
         print("plain veth: " + ", ".join(f"{key} {statistics.median(one[key] for one in base):,.0f}" for key in base[0]))
         print(f"{'ratio to plain veth':<24}" + "".join(f"{key:>16}" for key in base[0]))
@@ -182,8 +213,7 @@ def main():
             ratios = (statistics.median(one[key] / veth[key] for one, veth in zip(all_, base)) for key in base[0])
             print(f"{name:<24}" + "".join(f"{ratio:>16.2f}" for ratio in ratios))
     finally:
-        subprocess.run(["umount", "--lazy", os.path.join(folder, "guest-netns")])
-        shutil.rmtree(folder)  # pasta ends with its path
+        shutil.rmtree(folder)
 
 
 in_own_namespaces(main)

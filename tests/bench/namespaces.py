@@ -18,7 +18,7 @@ def enter(fd):
 
 
 class Namespace:
-    """A network namespace that lives as long as this object."""
+    """A network namespace that lives until it is closed, or as long as this process."""
 
     def __init__(self):
         home = os.open("/proc/self/ns/net", os.O_RDONLY)
@@ -28,6 +28,9 @@ class Namespace:
         os.close(home)
         self.path = f"/proc/{os.getpid()}/fd/{self.fd}"
         self.run("ip link set lo up")
+
+    def close(self):
+        os.close(self.fd)
 
     def enter(self):
         enter(self.fd)

@@ -50,8 +50,11 @@ class Outbound : public Traffic {
     send("10.0.2.2", "10.0.2.1", "harmless");
     EXPECT_TRUE(hears("harmless"));
     EXPECT_EQ(heard, "harmless ");
-    // It is the guard chain that holds them back.
-    pod().must("nft flush chain inet podnic-eth0 guard");
+    if (guarded) {
+      EXPECT_EQ(show(place(), false).at(0).refused.at("loopback").packets, 2);
+    }
+    // It is the guard that holds them back.
+    pod().must(guarded ? "nft delete table netdev podnic-eth0" : "nft flush chain inet podnic-eth0 guard");
     attempts();
     EXPECT_TRUE(hears("to-loopback")) << heard;
   }
