@@ -57,6 +57,9 @@ struct Guard {
 
 model::nft::Table table_of(const Guard& guard);
 
+/// RFC 1122 section 3.2.1.3.
+inline const IpPrefix loopback_net4{IpAddress::v4(127, 0, 0, 0), 8};
+
 /// Of a guest that has the pod's own addresses.
 Guard guard_of(const PodNetwork& network, const PodNic& nic, const Input& input, std::string tap,
                const dhcp::Leases& leases, std::vector<std::string>& notes);

@@ -3,8 +3,6 @@
 
 #include <cstdint>
 
-#include "netsetup/types/ip.h"
-
 namespace podnic::bindings {
 
 // RFC 2131 section 4.1, RFC 8415 section 7.2.
@@ -18,8 +16,5 @@ inline constexpr std::uint8_t router_advertisement = 134;
 inline constexpr std::uint8_t neighbour_solicitation = 135;
 inline constexpr std::uint8_t neighbour_advertisement = 136;
 inline constexpr std::uint8_t redirect = 137;
-
-/// RFC 1122 section 3.2.1.3.
-inline const IpPrefix loopback_net4{IpAddress::v4(127, 0, 0, 0), 8};
 
 }  // namespace podnic::bindings

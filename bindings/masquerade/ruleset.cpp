@@ -1,5 +1,4 @@
 #include "bindings/masquerade/ruleset.h"
-#include "bindings/maximum_segment.h"
 
 #include <netinet/in.h>
 // netinet/in.h must come before the netfilter headers.
@@ -10,6 +9,8 @@
 #include <array>
 
 #include "bindings/address_set.h"
+#include "bindings/guard.h"
+#include "bindings/maximum_segment.h"
 #include "bindings/protocol_numbers.h"
 #include "bindings/request.h"
 

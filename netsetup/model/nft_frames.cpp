@@ -101,10 +101,14 @@ std::string type_word(std::uint16_t ethertype) {
   }
 }
 
+std::uint32_t address_offset(Family family, bool source) {
+  if (family == Family::v4) return source ? 12 : 16;
+  return source ? 8 : 24;
+}
+
 Fragment compare_ip(const IpAddress& address, bool source, std::uint32_t op) {
-  const bool v4 = address.is_v4();
-  const std::uint32_t offset = v4 ? (source ? 12 : 16) : (source ? 8 : 24);
-  return {carries(address.family()) + compare(network_header, offset, value_of(address), op),
+  return {carries(address.family()) +
+              compare(network_header, address_offset(address.family(), source), value_of(address), op),
           fmt::format("{} {} {}{}", ip_word(address.family()), source ? "saddr" : "daddr",
                       op == NFT_CMP_NEQ ? "!= " : "", address.to_string())};
 }
@@ -151,14 +155,14 @@ Fragment frame_to_bridge_group() {
 }
 
 Fragment frame_saddr_in(Family family, std::string_view set) {
-  const bool v4 = family == Family::v4;
-  return {look_up(network_header, v4 ? 12 : 8, v4 ? 4 : 16, set),
+  return {look_up(network_header, address_offset(family, true), family == Family::v4 ? 4 : 16, set),
           fmt::format("{} saddr @{}", ip_word(family), set)};
 }
 
 Fragment remember_saddr6(std::string_view set) {
-  return {carries(Family::v6) + std::vector<Expr>{Payload{network_header, 8, 16, frame_register},
-                                                  Remember{std::string(set), frame_register}},
+  return {carries(Family::v6) +
+              std::vector<Expr>{Payload{network_header, address_offset(Family::v6, true), 16, frame_register},
+                                Remember{std::string(set), frame_register}},
           fmt::format("update @{} {{ ip6 saddr }}", set)};
 }
 
@@ -175,10 +179,9 @@ Fragment frame_daddr_is(const IpAddress& address) {
 }
 
 Fragment frame_daddr_within(const IpPrefix& prefix) {
-  const std::uint32_t offset = prefix.family() == Family::v4 ? 16 : 24;
   const IpAddress network = prefix.network();
   const Value first = value_of(network.bytes().first(prefix.length / 8U));
-  return {carries(prefix.family()) + compare(network_header, offset, first),
+  return {carries(prefix.family()) + compare(network_header, address_offset(prefix.family(), false), first),
           fmt::format("{} daddr {}", ip_word(prefix.family()), prefix.to_string())};
 }
 

@@ -28,16 +28,17 @@ GUEST4, GATEWAY4, POD4, PEER4 = "10.0.2.2", "10.0.2.1", "10.244.1.5", "10.244.1.
 class Path:
     """Where the client and the server of a measurement are, for traffic to the guest and from it."""
 
-    def __init__(self, peer, guest, guest_address, peer_address, pod=None, helper=None):
-        self.peer, self.guest, self.pod, self.helper = peer, guest, pod, helper
+    def __init__(self, peer, guest, guest_address, peer_address, pod=None, helper=None, mount=None):
+        self.peer, self.guest, self.pod, self.helper, self.mount = peer, guest, pod, helper, mount
         self.guest_address, self.peer_address = guest_address, peer_address
 
     def close(self):
         if self.helper:
             self.helper.terminate()
             self.helper.wait()
-            subprocess.run(["umount", self.helper.namespace], check=True)
-            os.unlink(self.helper.namespace)
+        if self.mount:
+            subprocess.run(["umount", self.mount], check=True)
+            os.unlink(self.mount)
         for namespace in filter(None, (self.peer, self.guest, self.pod)):
             namespace.close()
 
@@ -118,10 +119,10 @@ def passt(podnic, folder):
                         "--netns-only", "--netns", path])
     while not guest.run("ip -br address show dev eth0 scope global 2> /dev/null || :"):
         if helper.poll() is not None:
+            subprocess.run(["umount", path], check=True)
             raise SystemExit(f"pasta ended with status {helper.returncode}: {options}")
         time.sleep(0.01)
-    helper.namespace = path
-    return Path(peer, guest, POD4, PEER4, pod, helper)
+    return Path(peer, guest, POD4, PEER4, pod, helper, path)
 
 
 def wait_for_listener(namespace, server, port):
