@@ -32,13 +32,14 @@ class Daemon(Case):
         self.addCleanup(self.daemon.kill)
         cni.wait_until(lambda: os.path.exists(self.socket))
 
-    def descriptors(self):
+    def descriptors(self, container):
         """How many the daemon has, less its clients' connections: those are accepted and closed whenever it comes to it."""
         process = f"/proc/{self.daemon.pid}"
 
         def connections():
-            with open(f"{process}/net/unix") as table:
-                return {f"socket:[{line.split()[6]}]" for line in table.readlines()[1:]}
+            # Both ends are of the namespace that the client was in (unix_stream_connect()).
+            tables = Path(f"{process}/net/unix").read_text() + container.sh("cat /proc/net/unix")
+            return {f"socket:[{line.split()[6]}]" for line in tables.splitlines() if not line.startswith("Num")}
 
         clients = connections()
         names = []
@@ -54,12 +55,12 @@ class Daemon(Case):
         runtime.add(container)
         self.assertEqual(runtime.left_over(), ["by-daemon-eth0.json"])
         runtime.check(container)
-        serving = self.descriptors()
+        serving = self.descriptors(container)
         runtime.ours("ADD", container, previous=container.result | {"interfaces": container.result["interfaces"][:2],
                                                                     "ips": []})
-        cni.wait_until(lambda: self.descriptors() == serving)
+        cni.wait_until(lambda: self.descriptors(container) == serving)
         runtime.ours("DEL", container)
-        cni.wait_until(lambda: self.descriptors() == serving - 4)
+        cni.wait_until(lambda: self.descriptors(container) == serving - 4)
         runtime.delete(container)
         self.assert_clean(runtime)
 
