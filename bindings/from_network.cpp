@@ -58,7 +58,7 @@ Table table_of(const FromNetwork& wanted) {
   if (wanted.leases.v6)
     refusals6.push_back(rule({dport(IPPROTO_UDP, dhcp6_client), refuse(table, "network_dhcp_server")}));
   if (wanted.leases.router)
-    refusals6.push_back(rule({icmpv6_type_is(router_advertisement), refuse(table, "network_router")}));
+    refusals6.push_back(rule({frame_icmpv6_type_is(router_advertisement), refuse(table, "network_router")}));
   Chain ip4 = chain_of(Family::v4, refusals4);
   Chain ip6 = chain_of(Family::v6, refusals6);
   Chain frames{.name = "frames",

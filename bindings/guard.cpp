@@ -7,6 +7,7 @@
 #include <linux/netfilter_ipv4.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "bindings/address_set.h"
 #include "bindings/maximum_segment.h"
@@ -143,6 +144,8 @@ struct Builder {
   void own_ipv6() {
     Chain chain{.name = "own_ipv6", .rules = {}};
     cut(chain, Family::v6);
+    std::vector<Rule> passing = pass_whole_ipv6(pass());
+    chain.rules.push_back(std::move(passing.front()));  // what is neither UDP nor ICMPv6: most of it
     chain.rules.push_back(rule({sport(IPPROTO_UDP, dhcp6_server), refuse("dhcp_server")}));
     chain.rules.push_back(rule({dport(IPPROTO_UDP, dhcp6_client), refuse("dhcp_server")}));
     if (serves6()) {
@@ -150,7 +153,7 @@ struct Builder {
       chain.rules.push_back(rule({frame_daddr_is(servers), dport(IPPROTO_UDP, dhcp6_server), accept()}));
     }
     chain.rules.push_back(rule({icmpv6_type_within(router_solicitation, redirect), go_to("neighbours")}));
-    for (Rule& passed : pass_whole_ipv6(pass())) chain.rules.push_back(std::move(passed));
+    std::move(passing.begin() + 1, passing.end(), std::back_inserter(chain.rules));
     chain.rules.push_back(rule({refuse("malformed")}));
     table.chains.push_back(std::move(chain));
   }
@@ -170,7 +173,7 @@ struct Builder {
                    rule({plain_icmpv6_type_is(router_solicitation), ask(advertises())}),
                    // RFC 3590 section 4.
                    rule({icmpv6_type_within(multicast_report1, multicast_done), pass()}),
-                   rule({icmpv6_type_is(multicast_report2), pass()}), rule({refuse("ipv6")})}});
+                   rule({frame_icmpv6_type_is(multicast_report2), pass()}), rule({refuse("ipv6")})}});
   }
 
   /// RFC 6980 forbids fragments here, and no system sends an extension header: with one a packet could hide
@@ -180,11 +183,11 @@ struct Builder {
     table.chains.push_back(
         {.name = "neighbours",
          .rules = {rule({has_extension_header(), refuse("neighbour")}),
-                   rule({plain_icmpv6_type_is(router_solicitation), ask(advertises())}),
-                   rule({plain_icmpv6_type_is(router_advertisement), refuse("router")}),
-                   rule({plain_icmpv6_type_is(redirect), refuse("router")}),
-                   rule({plain_icmpv6_type_is(neighbour_advertisement), target, go_to("neighbour_options")}),
-                   rule({plain_icmpv6_type_is(neighbour_solicitation), go_to("neighbour_options")}),
+                   rule({frame_icmpv6_type_is(router_solicitation), ask(advertises())}),
+                   rule({frame_icmpv6_type_is(router_advertisement), refuse("router")}),
+                   rule({frame_icmpv6_type_is(redirect), refuse("router")}),
+                   rule({frame_icmpv6_type_is(neighbour_advertisement), target, go_to("neighbour_options")}),
+                   rule({frame_icmpv6_type_is(neighbour_solicitation), go_to("neighbour_options")}),
                    rule({refuse("neighbour")})}});
   }
 
@@ -265,8 +268,7 @@ std::string guard_key(const std::string& interface) {
 
 std::vector<Rule> pass_whole_ipv6(const Fragment& pass) {
   return {rule({transport_is_not(IPPROTO_UDP), transport_is_not(IPPROTO_ICMPV6), pass}),
-          rule({has_udp_header(), pass}), rule({icmpv6_type_within(1, 255), pass}),
-          rule({is_later_fragment6(), pass})};
+          rule({has_transport_header(), pass}), rule({is_later_fragment6(), pass})};
 }
 
 std::vector<Rule> pass_whole_ipv4(const Fragment& pass) {

@@ -61,7 +61,9 @@ void remove_wiring(const RecordStore& store, const std::string& id, const std::s
     store.remove(id);
     remove_stale_locks(store.path());
   }
-  if (netns) detach({.id = id}, {.netns = home, .state_dir = store.path()});
+  if (!netns) return;
+  netns->enter();  // as ADD does
+  detach({.id = id}, {.netns = home, .state_dir = store.path()});
 }
 
 /// What fails is added to `failures`.

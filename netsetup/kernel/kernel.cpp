@@ -113,7 +113,9 @@ struct Kernel::Impl {
     }
     written[step.name] = {after, step.table};
   }
-  void make(const std::string&, const model::DeleteTable& step) { nftables::delete_table(nftables(), step); }
+  void make(const std::string&, const model::DeleteTables& step) {
+    nftables::delete_tables(nftables(), step);
+  }
   void make(const std::string& action, const model::CreateIngress& step) {
     tc::create_ingress(*route, action, step);
   }

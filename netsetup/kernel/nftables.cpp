@@ -142,10 +142,13 @@ void check_table(NetlinkSocket& socket, const model::ReplaceTable& step) {
   if (const auto refusal = send(socket, batch)) throw error_of(batch, *refusal);
 }
 
-void delete_table(NetlinkSocket& socket, const model::DeleteTable& step) {
+void delete_tables(NetlinkSocket& socket, const model::DeleteTables& step) {
   const Batch batch = encode_batch(step);
   const auto refusal = send(socket, batch);
-  if (refusal && refusal->error_number != ENOENT) throw error_of(batch, *refusal);
+  if (!refusal) return;
+  if (refusal->error_number != ENOENT) throw error_of(batch, *refusal);
+  if (step.names.size() == 1) return;
+  for (const std::string& name : step.names) delete_tables(socket, {{name}});  // one of them has gone
 }
 
 model::Shared<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,

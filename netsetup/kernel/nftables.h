@@ -40,7 +40,7 @@ enum class Parts : std::uint8_t { said, unsaid };
 /// `index_of` is asked for the links that rules forward to, which the kernel knows by their index.
 using IndexOf = std::function<std::uint32_t(const std::string&)>;
 Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of = {}, Parts parts = Parts::said);
-Batch encode_batch(const model::DeleteTable& step);
+Batch encode_batch(const model::DeleteTables& step);
 
 /// The Error for a refused message of the batch.
 Error error_of(const Batch& batch, const Refusal& refusal);
@@ -102,7 +102,7 @@ void replace_table(NetlinkSocket& socket, const model::ReplaceTable& step, const
 /// need not be there yet.
 void check_table(NetlinkSocket& socket, const model::ReplaceTable& step);
 /// A table that is not there is no error.
-void delete_table(NetlinkSocket& socket, const model::DeleteTable& step);
+void delete_tables(NetlinkSocket& socket, const model::DeleteTables& step);
 /// Nullopt when there is none of that name. `key` as in a NetState.
 model::Shared<model::nft::Table> read_table(NetlinkSocket& socket, const std::string& key,
                                             const TableReader::NameOf& name_of);

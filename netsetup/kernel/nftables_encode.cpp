@@ -47,6 +47,7 @@ class Writer {
  public:
   Writer(std::uint8_t family, Parts parts) : family_(family), parts_(parts) {}
   [[nodiscard]] std::uint8_t family() const { return family_; }
+  void turn_to(std::uint8_t family) { family_ = family; }
 
   /// `part` says what the message does, when it is asked.
   template <typename Part, typename Build>
@@ -377,11 +378,13 @@ Batch encode_batch(const model::ReplaceTable& step, const IndexOf& index_of, Par
   return writer.end();
 }
 
-Batch encode_batch(const model::DeleteTable& step) {
-  Writer writer(family_of(step.name), Parts::said);
-  writer.begin(
-      [&]() -> Batch::Part { return {fmt::format("deleting table '{}'", step.name), nf_tables_feature}; });
-  delete_table(writer, nft::table_name_of(step.name).name);
+Batch encode_batch(const model::DeleteTables& step) {
+  Writer writer(NFPROTO_UNSPEC, Parts::said);
+  writer.begin([&]() -> Batch::Part { return {model::describe(step), nf_tables_feature}; });
+  for (const std::string& key : step.names) {
+    writer.turn_to(family_of(key));
+    delete_table(writer, nft::table_name_of(key).name);
+  }
   return writer.end();
 }
 

@@ -193,9 +193,9 @@ Fragment transport_is_not(std::uint8_t protocol) {
   return {transport(protocol, NFT_CMP_NEQ), fmt::format("meta l4proto != {}", protocol)};
 }
 
-Fragment has_udp_header() {
-  return {transport(IPPROTO_UDP) + compare(transport_header, 2, value_of_port(0), NFT_CMP_NEQ),
-          "udp dport != 0"};
+Fragment has_transport_header() {
+  const Value none = bytes_of({0, 0, 0, 0});
+  return {compare(transport_header, 0, none, NFT_CMP_NEQ), "@th,0,32 != " + number_text(none)};
 }
 
 Fragment is_later_fragment6() {
@@ -244,6 +244,11 @@ Fragment arp_request(const MacAddress& mac, std::string_view set, const IpAddres
 Fragment arp_hardware_is(const MacAddress& mac) {
   const Value sender = value_of_mac(mac);
   return {compare(network_header, arp_sender, sender), "@nh,64,48 " + number_text(sender)};
+}
+
+Fragment frame_icmpv6_type_is(std::uint8_t type) {
+  return {transport(IPPROTO_ICMPV6) + compare(transport_header, 0, bytes_of({type})),
+          fmt::format("meta l4proto {} icmpv6 type {}", int{IPPROTO_ICMPV6}, type)};
 }
 
 Fragment icmpv6_type_within(std::uint8_t first, std::uint8_t last) {

@@ -33,8 +33,8 @@ Fragment frame_daddr_within(const IpPrefix& prefix);
 /// These match no packet whose headers the kernel cannot make sense of.
 Fragment transport_is(std::uint8_t protocol);
 Fragment transport_is_not(std::uint8_t protocol);
-/// As much of the header as has the ports.
-Fragment has_udp_header();
+/// Its first word is there, and is not zero: UDP's ports, or ICMPv6's type, code and checksum.
+Fragment has_transport_header();
 /// Of an IPv6 packet: the fragment header follows at once, and it is not the first fragment (RFC 8200
 /// section 4.5).
 Fragment is_later_fragment6();
@@ -49,6 +49,8 @@ Fragment arp_request(const MacAddress& mac, std::string_view set, const IpAddres
 /// Of RARP as of ARP.
 Fragment arp_hardware_is(const MacAddress& mac);
 
+/// Of an IPv6 packet.
+Fragment frame_icmpv6_type_is(std::uint8_t type);
 Fragment icmpv6_type_within(std::uint8_t first, std::uint8_t last);
 /// ICMPv6 is not what follows the IPv6 header at once.
 Fragment has_extension_header();

@@ -81,8 +81,11 @@ struct Describe {
   std::string operator()(const ReplaceTable& step) const {
     return fmt::format("writing nftables table {}", table_text(step.name));
   }
-  std::string operator()(const DeleteTable& step) const {
-    return fmt::format("deleting nftables table {}", table_text(step.name));
+  std::string operator()(const DeleteTables& step) const {
+    std::string all;
+    for (const std::string& name : step.names)
+      all.append(all.empty() ? "" : " and ").append(table_text(name));
+    return fmt::format("deleting nftables table{} {}", step.names.size() == 1 ? "" : "s", all);
   }
   std::string operator()(const CreateIngress& step) const {
     return fmt::format("creating qdisc clsact on link '{}'", step.link);
@@ -202,9 +205,13 @@ struct Commands {
         step.is_new ? "" : fmt::format("add table {0} {1}\ndelete table {0} {1}\n", name.family(), name.name);
     return {fmt::format("nft -f - <<'END'\n{}{}END", clear, nft::render(step.name, *step.table))};
   }
-  Lines operator()(const DeleteTable& step) const {
-    const auto name = nft::table_name_of(step.name);
-    return {fmt::format("nft delete table {} {}", name.family(), name.name)};
+  Lines operator()(const DeleteTables& step) const {
+    Lines lines;
+    for (const std::string& key : step.names) {
+      const auto name = nft::table_name_of(key);
+      lines.push_back(fmt::format("nft delete table {} {}", name.family(), name.name));
+    }
+    return lines;
   }
   Lines operator()(const CreateIngress& step) const {
     return {fmt::format("tc qdisc add dev {} clsact", quoted(step.link))};

@@ -162,9 +162,11 @@ struct Simulator {
 
   void operator()(const ReplaceTable& step) const { state.tables[step.name] = step.table; }
 
-  void operator()(const DeleteTable& step) const {
-    const auto found = state.tables.find(step.name);
-    if (found != state.tables.end()) found->second.reset();
+  void operator()(const DeleteTables& step) const {
+    for (const std::string& name : step.names) {
+      const auto found = state.tables.find(name);
+      if (found != state.tables.end()) found->second.reset();
+    }
   }
 
   void operator()(const CreateIngress& step) const {

@@ -86,9 +86,10 @@ struct ReplaceTable {
   bool is_new = false;
   friend bool operator==(const ReplaceTable&, const ReplaceTable&) = default;
 };
-struct DeleteTable {
-  std::string name;
-  friend bool operator==(const DeleteTable&, const DeleteTable&) = default;
+/// In one batch: the kernel waits for all packets under way once, not once for each table.
+struct DeleteTables {
+  std::vector<std::string> names;
+  friend bool operator==(const DeleteTables&, const DeleteTables&) = default;
 };
 /// The qdisc clsact, for filters to hang on.
 struct CreateIngress {
@@ -126,7 +127,7 @@ struct DeleteShaper {
 };
 
 using Step = std::variant<CreateLink, DeleteLink, SetLink, RenameLink, AddAddress, DeleteAddress, AddRoute,
-                          DeleteRoute, AddRule, DeleteRule, SetSysctl, ReplaceTable, DeleteTable,
+                          DeleteRoute, AddRule, DeleteRule, SetSysctl, ReplaceTable, DeleteTables,
                           CreateIngress, DeleteIngress, AddFilter, DeleteFilter, SetShaper, DeleteShaper>;
 using Plan = std::vector<Step>;
 

@@ -92,6 +92,31 @@ def nat_alone():
     return Path(peer, guest, POD4, PEER4, pod)
 
 
+def bridge_alone():
+    """Two ports, no filter: what the kernel's own bridge takes."""
+    pod, peer = make_pod()
+    guest = Namespace()
+    pod.run(f"ip link add tap-eth0 type veth peer name eth0 netns {guest.path}; ip address flush dev eth0; "
+            "ip link add bridge type bridge mcast_snooping 0; ip link set eth0 master bridge; "
+            "ip link set tap-eth0 master bridge; ip link set tap-eth0 up; ip link set bridge up")
+    return with_pods_address(pod, peer, guest)
+
+
+def redirect_alone():
+    """All that comes in goes out, both ways: what two links and act_mirred take."""
+    pod, peer = make_pod()
+    guest = Namespace()
+    pod.run(f"ip link add tap-eth0 type veth peer name eth0 netns {guest.path}; ip address flush dev eth0; ip link set tap-eth0 up; " +
+            "; ".join(f"tc qdisc add dev {one} clsact; tc filter add dev {one} ingress protocol all u32 match u32 0 0 "
+                      f"action mirred egress redirect dev {other}" for one, other in (("eth0", "tap-eth0"), ("tap-eth0", "eth0"))))
+    return with_pods_address(pod, peer, guest)
+
+
+def with_pods_address(pod, peer, guest, mac=""):
+    guest.run(f"ip link set eth0 {mac and 'address ' + mac} up; ip address add {POD4}/24 dev eth0; ip route add default via {PEER4}")
+    return Path(peer, guest, POD4, PEER4, pod)
+
+
 def has_flowtables():
     check = "nft --check 'table inet t { flowtable f { hook ingress priority 0; devices = { lo }; }; chain c { type filter hook forward priority 0; flow add @f; }; }' 2> /dev/null && echo yes || :"
     return bool(Namespace().run(check))
@@ -99,9 +124,7 @@ def has_flowtables():
 
 def own_address(podnic, folder, binding, guard=True):
     pod, peer, guest, result = attach_by_hand(podnic, folder, {"binding": binding, "guard": guard})
-    guest.run(f"ip link set eth0 address {result['guest']['mac']} up; ip address add {POD4}/24 dev eth0; "
-              f"ip route add default via {PEER4}")
-    return Path(peer, guest, POD4, PEER4, pod)
+    return with_pods_address(pod, peer, guest, result["guest"]["mac"])
 
 
 def passt(podnic, folder):
@@ -180,6 +203,8 @@ def ways(podnic, folder):
     if has_flowtables():
         made["tap, fast path"] = lambda: masquerade(podnic, folder, "tap", 0, fast_path=True)
     made["two rules of NAT alone"] = nat_alone
+    made["a bridge alone"] = bridge_alone
+    made["a redirect alone"] = redirect_alone
     made["tap, no guard"] = lambda: masquerade(podnic, folder, "tap", 0, guard=False)
     for binding in ("bridge", "tc", "macvtap"):
         made[f"binding {binding}, no guard"] = lambda b=binding: own_address(podnic, folder, b, guard=False)

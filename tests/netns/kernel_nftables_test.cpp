@@ -17,7 +17,7 @@ namespace podnic::kernel {
 namespace {
 
 namespace nft = model::nft;
-using model::DeleteTable;
+using model::DeleteTables;
 using model::ReplaceTable;
 using test::TestNetns;
 using testing::ElementsAre;
@@ -182,10 +182,10 @@ TEST_F(KernelNftables, ReplacesWhateverWasThere) {
   EXPECT_EQ(observed("podnic-eth0"), small);
   EXPECT_THAT(netns.must("nft list table inet other"), HasSubstr("counter"));
 
-  kernel.apply(DeleteTable{"podnic-eth0"});
+  kernel.apply(DeleteTables{{"podnic-eth0"}});
   EXPECT_EQ(observed("podnic-eth0"), std::nullopt);
   EXPECT_EQ(netns.must("nft list tables"), "table inet other\n");
-  kernel.apply(DeleteTable{"podnic-eth0"});  // gone already
+  kernel.apply(DeleteTables{{"podnic-eth0"}});  // gone already
 }
 
 TEST_F(KernelNftables, ARefusedRuleIsNamedAndNothingChanges) {

@@ -334,7 +334,7 @@ TEST(KernelPrerequisites, WithoutNetAdminEverythingSaysSo) {
     check(error_of([&] { kernel.apply(model::DeleteLink{"lo"}); }));
     check(error_of([&] { kernel.apply(model::AddAddress{"lo", {.prefix = prefix("192.0.2.1/32")}}); }));
     check(error_of([&] { kernel.apply(model::ReplaceTable{"t", model::nft::Table{}}); }));
-    check(error_of([&] { kernel.apply(model::DeleteTable{"t"}); }));
+    check(error_of([&] { kernel.apply(model::DeleteTables{{"t"}}); }));
     check(error_of([&] { (void)kernel.observe({.sysctls = {}, .tables = {"t"}}); }));
     EXPECT_EQ(kernel.observe({}).links.size(), 1U) << "links may be read by anyone";
   });

@@ -20,12 +20,23 @@ qemu_command() {
     -kernel "$guest_image/vmlinux" -initrd "$3" -append "$guest_append")
 }
 
-# kvm where it really starts this kernel (a /dev/kvm may be there and not be able to), else tcg.
+# kvm where it really starts this kernel, else tcg. A /dev/kvm may be there and not be able to: then it burns a processor for as
+# long as it is waited for, which is longer than tcg takes. So one looks, once in a machine's life, and others wait for that.
 choose_accelerator() {
   accelerator=tcg
   [[ -r /dev/kvm && -w /dev/kvm ]] || return 0
-  qemu_command kvm 1 "$guest_image/base.cpio"
-  if timeout 10 "${guest_command[@]}" </dev/null 2>/dev/null | grep -q '@guest booted'; then accelerator=kvm; fi
+  local known=$guest_image/accelerator boot lock of_boot found
+  boot=$(</proc/sys/kernel/random/boot_id)
+  exec {lock}<"$guest_image"
+  flock "$lock"
+  if read -r of_boot found 2>/dev/null <"$known" && [[ $of_boot == "$boot" ]]; then
+    accelerator=$found
+  else
+    qemu_command kvm 1 "$guest_image/base.cpio"
+    if timeout 3 "${guest_command[@]}" </dev/null 2>/dev/null | grep -q '@guest booted'; then accelerator=kvm; fi
+    echo "$boot $accelerator" >"$known"
+  fi
+  exec {lock}<&-
 }
 
 # prepare_guest vm|namespace CPUS: image, scripts and settings; the command in ${guest_command[@]}.

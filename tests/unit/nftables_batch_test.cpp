@@ -158,7 +158,7 @@ void expect_golden(const std::string& name, const std::string& found) {
 
 TEST(NftablesBatch, GoldenBytes) {
   expect_golden("nftables_batch.txt", dump(encode_batch(model::ReplaceTable{"podnic-eth0", sample()})) +
-                                          dump(encode_batch(model::DeleteTable{"podnic-eth0"})));
+                                          dump(encode_batch(model::DeleteTables{{"podnic-eth0"}})));
   expect_golden("nftables_flows.txt",
                 dump(encode_batch(model::ReplaceTable{"podnic-eth0/fast", sample_of_flows()})));
   expect_golden("nftables_guard.txt",
