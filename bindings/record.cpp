@@ -104,13 +104,13 @@ std::string record_to_json(const Record& record) {
     if (!helper->socket.empty()) json["helper"]["socket"] = helper->socket;
   }
   if (record.request.cni) json["cni"] = to_json(*record.request.cni);
-  return json.dump(1) + "\n";
+  return json.dump() + "\n";
 }
 
 std::string in_phase(Phase phase, std::string json) {
   // Found nowhere before: within a text a quote has a backslash before it, and no object that comes first has
   // a member of that name.
-  constexpr std::string_view before = R"("phase": ")";
+  constexpr std::string_view before = R"("phase":")";
   const std::size_t start = json.find(before) + before.size();
   return json.replace(start, json.find('"', start) - start, name_of(phase));
 }

@@ -61,10 +61,10 @@ Json link_json(const model::Link& link) {
                          {"mac", link.mac.to_string()},
                          {"mtu", link.mtu},
                          {"up", link.up},
-                         {"master", link.master},
-                         {"alias", link.alias},
-                         {"ipv6LinkLocal", link.ipv6_link_local},
-                         {"addresses", std::move(addresses)}});
+                         {"ipv6LinkLocal", link.ipv6_link_local}});
+  if (!link.master.empty()) json["master"] = link.master;
+  if (!link.alias.empty()) json["alias"] = link.alias;
+  if (!addresses.empty()) json["addresses"] = std::move(addresses);
   if (!link.former_name.empty()) json["formerName"] = link.former_name;
   if (!link.peer.empty()) json["peer"] = link.peer;
   if (link.bridge) {
@@ -83,29 +83,16 @@ Json link_json(const model::Link& link) {
   return json;
 }
 
-/// The objects of a list.
-std::vector<ObjectReader> objects(ObjectReader& reader, std::string_view key) {
-  std::vector<ObjectReader> all;
-  const Json* list = reader.find(key);
-  if (list == nullptr) return all;
-  if (!list->is_array()) reader.refuse(key, "must be a list");
-  for (const Json& item : *list) {
-    if (!item.is_object()) reader.refuse(key, "must be a list of objects");
-    all.emplace_back(item, std::string(key));
-  }
-  return all;
-}
-
 model::Link read_link(ObjectReader reader) {
   model::Link link;
   link.kind = required(reader, "kind", reader.text("kind"));
   link.mac = required(reader, "mac", reader.parsed("mac", MacAddress::parse));
   link.mtu = required(reader, "mtu", read_u32(reader, "mtu"));
   link.up = required(reader, "up", reader.flag("up"));
-  link.master = required(reader, "master", reader.text("master"));
-  link.alias = required(reader, "alias", reader.text("alias"));
+  link.master = reader.text("master").value_or("");
+  link.alias = reader.text("alias").value_or("");
   link.ipv6_link_local = required(reader, "ipv6LinkLocal", reader.flag("ipv6LinkLocal"));
-  for (ObjectReader& address : objects(reader, "addresses"))
+  for (ObjectReader& address : reader.objects("addresses"))
     link.addresses.push_back(read_address(std::move(address)));
   link.former_name = reader.text("formerName").value_or("");
   link.peer = reader.text("peer").value_or("");
@@ -132,6 +119,7 @@ model::Link read_link(ObjectReader reader) {
   return link;
 }
 
+/// As of an address.
 Json route_json(const model::Route& route) {
   Json hops = Json::array();
   for (const model::NextHop& hop : route.hops) {
@@ -143,22 +131,27 @@ Json route_json(const model::Route& route) {
   Json options = Json::array();
   for (const auto& [number, value] : route.options)
     options.push_back(object_of({{"number", number}, {"value", value}}));
-  return object_of({{"destination", route.destination.to_string()},
-                    {"gateway", text_or_null(route.gateway)},
-                    {"link", route.link},
-                    {"onLink", route.on_link},
-                    {"hops", std::move(hops)},
-                    {"metric", route.metric},
-                    {"table", route.table},
-                    {"type", route.type},
-                    {"protocol", route.protocol},
-                    {"scope", route.scope},
-                    {"tos", route.tos},
-                    {"preference", route.preference},
-                    {"source", text_or_null(route.source)},
-                    {"from", text_or_null(route.from)},
-                    {"options", std::move(options)},
-                    {"beyond", route.beyond}});
+  const model::Route usual;
+  Json json = object_of({{"destination", route.destination.to_string()}});
+  const auto add = [&json](const char* key, const auto& value, const auto& usual_value) {
+    if (value != usual_value) json[key] = value;
+  };
+  if (route.gateway) json["gateway"] = route.gateway->to_string();
+  add("link", route.link, usual.link);
+  add("onLink", route.on_link, usual.on_link);
+  if (!hops.empty()) json["hops"] = std::move(hops);
+  add("metric", route.metric, usual.metric);
+  add("table", route.table, usual.table);
+  add("type", route.type, usual.type);
+  add("protocol", route.protocol, usual.protocol);
+  add("scope", route.scope, usual.scope);
+  add("tos", route.tos, usual.tos);
+  add("preference", route.preference, usual.preference);
+  if (route.source) json["source"] = route.source->to_string();
+  if (route.from) json["from"] = route.from->to_string();
+  if (!options.empty()) json["options"] = std::move(options);
+  add("beyond", route.beyond, usual.beyond);
+  return json;
 }
 
 model::NextHop read_hop(ObjectReader reader) {
@@ -173,30 +166,30 @@ model::NextHop read_hop(ObjectReader reader) {
 
 model::Route read_route(ObjectReader reader) {
   model::Route route;
-  const auto byte = [&](std::string_view key) {
-    return static_cast<std::uint8_t>(required(reader, key, reader.number(key, 0xff)));
+  const auto byte = [&](std::string_view key, std::uint8_t usual) {
+    return static_cast<std::uint8_t>(reader.number(key, 0xff).value_or(usual));
   };
   route.destination = required(reader, "destination", reader.parsed("destination", IpPrefix::parse));
   route.gateway = reader.parsed("gateway", IpAddress::parse);
-  route.link = required(reader, "link", reader.text("link"));
-  route.on_link = required(reader, "onLink", reader.flag("onLink"));
-  for (ObjectReader& hop : objects(reader, "hops")) route.hops.push_back(read_hop(std::move(hop)));
-  route.metric = required(reader, "metric", read_u32(reader, "metric"));
-  route.table = required(reader, "table", read_u32(reader, "table"));
-  route.type = byte("type");
-  route.protocol = byte("protocol");
-  route.scope = byte("scope");
-  route.tos = byte("tos");
-  route.preference = byte("preference");
+  route.link = reader.text("link").value_or("");
+  route.on_link = reader.flag("onLink").value_or(false);
+  for (ObjectReader& hop : reader.objects("hops")) route.hops.push_back(read_hop(std::move(hop)));
+  route.metric = read_u32(reader, "metric").value_or(route.metric);
+  route.table = read_u32(reader, "table").value_or(route.table);
+  route.type = byte("type", route.type);
+  route.protocol = byte("protocol", route.protocol);
+  route.scope = byte("scope", route.scope);
+  route.tos = byte("tos", route.tos);
+  route.preference = byte("preference", route.preference);
   route.source = reader.parsed("source", IpAddress::parse);
   route.from = reader.parsed("from", IpPrefix::parse);
-  for (ObjectReader& option : objects(reader, "options")) {
+  for (ObjectReader& option : reader.objects("options")) {
     const auto number = required(option, "number", option.number("number", 0xffff));
     const auto value = required(option, "value", read_u32(option, "value"));
     route.options.emplace_back(static_cast<std::uint16_t>(number), value);
     option.finish();
   }
-  route.beyond = required(reader, "beyond", reader.text("beyond"));
+  route.beyond = reader.text("beyond").value_or("");
   reader.finish();
   return route;
 }
@@ -313,11 +306,11 @@ model::NetState read_state(ObjectReader reader) {
     }
   }
   for (const std::string& name : reader.texts("tables")) state.tables[name] = std::nullopt;
-  for (ObjectReader& route : objects(reader, "routes")) state.routes.push_back(read_route(std::move(route)));
-  for (ObjectReader& route : objects(reader, "noRoutes"))
+  for (ObjectReader& route : reader.objects("routes")) state.routes.push_back(read_route(std::move(route)));
+  for (ObjectReader& route : reader.objects("noRoutes"))
     state.no_routes.push_back(read_route(std::move(route)));
-  for (ObjectReader& rule : objects(reader, "rules")) state.rules.push_back(read_rule(std::move(rule)));
-  for (ObjectReader& rule : objects(reader, "noRules")) state.no_rules.push_back(read_rule(std::move(rule)));
+  for (ObjectReader& rule : reader.objects("rules")) state.rules.push_back(read_rule(std::move(rule)));
+  for (ObjectReader& rule : reader.objects("noRules")) state.no_rules.push_back(read_rule(std::move(rule)));
   if (const Json* ingress = reader.find("ingress")) {
     for (const auto& [link, qdisc] : ingress->items()) {
       std::optional<model::tc::Ingress>& found = state.ingress[link];

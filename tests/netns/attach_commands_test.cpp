@@ -72,8 +72,7 @@ TEST_P(AttachCommands, RunByShLeadToTheSameStateAndBack) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, AttachCommands,
-                         testing::Values("masquerade", "bridge", "tc", "macvtap", "passt"), binding_name);
+INSTANTIATE_TEST_SUITE_P(Binding, AttachCommands, testing::ValuesIn(parts_of_all_bindings()), part_name);
 
 }  // namespace
 }  // namespace podnic::test

@@ -50,7 +50,7 @@ TEST_P(AttachCrash, KilledWhileItChangesTheAttachmentAndThenDetached) {
 
 /// Every step, not a random one.
 TEST_P(AttachCrash, KilledAfterEachStep) {
-  test::for_each_request(14, 1, 4, GetParam(), [](AttachCase& test) {
+  for_each_request(14, 5, 1, [](AttachCase& test) {
     const Snapshot start = take_snapshot(test.pod.pod);
     const std::size_t steps = plan(test.request, test.place).steps.size();
     for (std::size_t count = 1; count <= steps; ++count) {
@@ -68,8 +68,7 @@ TEST_P(AttachCrash, KilledAfterEachStep) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, AttachCrash,
-                         testing::Values("masquerade", "bridge", "tc", "macvtap", "passt"), binding_name);
+INSTANTIATE_TEST_SUITE_P(Binding, AttachCrash, testing::ValuesIn(parts_of_all_bindings()), part_name);
 
 }  // namespace
 }  // namespace podnic::test

@@ -183,8 +183,7 @@ TEST_P(AttachProperty, AnotherRequestChangesTheAttachmentInPlace) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Binding, AttachProperty,
-                         testing::Values("masquerade", "bridge", "tc", "macvtap", "passt"), binding_name);
+INSTANTIATE_TEST_SUITE_P(Binding, AttachProperty, testing::ValuesIn(parts_of_all_bindings()), part_name);
 
 }  // namespace
 }  // namespace podnic::test

@@ -34,9 +34,36 @@ bool fast_path_is_asked() {
 }
 
 bindings::Request AnyBinding::another_request(AttachCase& test) {
-  bindings::Request other = with_fast_path_if_asked(random_request(test.random, test.pod.spec, GetParam()));
+  bindings::Request other =
+      with_fast_path_if_asked(random_request(test.random, test.pod.spec, GetParam().binding));
   other.resolv_conf = test.request.resolv_conf;
   return other;
+}
+
+void AnyBinding::for_each_request(std::uint64_t usual_seed, int pods, int requests,
+                                  const std::function<void(AttachCase&)>& body) {
+  const Part& part = GetParam();
+  const auto seed = usual_seed + 1000 * static_cast<std::uint64_t>(part.number - 1);
+  test::for_each_request(seed, std::max(1, pods / part.of), requests, part.binding, body);
+}
+
+std::vector<Part> parts_of_all_bindings() {
+  std::vector<Part> all;
+  const auto add = [&](const char* binding, int parts) {
+    for (int number = 1; number <= parts; ++number) all.push_back({binding, number, parts});
+  };
+  add("masquerade", 5);
+  for (const char* binding : {"bridge", "tc", "macvtap"}) add(binding, 2);
+  add("passt", 1);
+  return all;
+}
+
+std::string part_name(const testing::TestParamInfo<Part>& info) {
+  return fmt::format("{}_{}", info.param.binding, info.param.number);
+}
+
+void PrintTo(const Part& part, std::ostream* out) {
+  *out << part.binding << ", part " << part.number << " of " << part.of;
 }
 
 void for_each_request(std::uint64_t usual_seed, int pods, int requests, const std::string& binding,

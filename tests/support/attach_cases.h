@@ -3,7 +3,9 @@
 
 #include <functional>
 #include <initializer_list>
+#include <ostream>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -32,17 +34,30 @@ void for_each_request(std::uint64_t usual_seed, int pods, int requests, const st
 inline constexpr std::initializer_list<bindings::Topology> topologies{bindings::Topology::tap,
                                                                       bindings::Topology::bridge};
 
-/// A property holds for every binding: the parameter is its name.
-class AnyBinding : public testing::TestWithParam<const char*> {
+/// Some of a binding's pods. Most of an attachment's end is waiting for the kernel: parts, which are tests of
+/// their own, wait side by side.
+struct Part {
+  const char* binding;
+  int number;  ///< from 1
+  int of;
+};
+void PrintTo(const Part& part, std::ostream* out);
+
+/// A property holds for every binding.
+class AnyBinding : public testing::TestWithParam<Part> {
  protected:
   /// Two hundred for masquerade. What brings one attachment safely to another is the same for all bindings,
   /// so that fewer show what differs.
   static void for_each_request(std::uint64_t usual_seed, const std::function<void(AttachCase&)>& body) {
-    const std::string binding = GetParam();
-    test::for_each_request(usual_seed, 10, binding == "masquerade" ? 20 : 6, binding, body);
+    for_each_request(usual_seed, 10, GetParam().binding == std::string("masquerade") ? 20 : 6, body);
   }
+  /// `pods`: of all parts.
+  static void for_each_request(std::uint64_t usual_seed, int pods, int requests,
+                               const std::function<void(AttachCase&)>& body);
   static bindings::Request another_request(AttachCase& test);
 };
+std::vector<Part> parts_of_all_bindings();
+std::string part_name(const testing::TestParamInfo<Part>& info);
 std::string binding_name(const testing::TestParamInfo<const char*>& info);
 
 /// True where $PODNIC_TEST_FAST_PATH says that this kernel has flowtables: what is masqueraded uses them

@@ -371,7 +371,7 @@ TEST(Record, ItsTextInAnotherPhaseIsWhatIsWrittenThen) {
   constexpr std::array phases{Phase::attaching, Phase::attached, Phase::detaching};
   Record record;
   record.id = "phase";
-  record.netns_path = R"(/run/"phase": "attaching")";
+  record.netns_path = R"(/run/"phase":"attaching")";
   record.request = full_request();
   record.bridge = "phase";
   for (const Phase former : phases) {
