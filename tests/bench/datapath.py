@@ -162,7 +162,10 @@ def iperf(client, server, address, *options):
         wait_for_listener(server, daemon, 5201)
         result = subprocess.run(client.wrap(["iperf3", "-c", address, "-J", "-t", str(SECONDS), *options]), check=True,
                                 capture_output=True)
-        return json.loads(result.stdout)["end"]
+        said = json.loads(result.stdout)
+        if "error" in said:
+            raise RuntimeError(f"iperf3 to {address}: {said['error']}")
+        return said["end"]
     finally:
         daemon.terminate()
         daemon.wait()
@@ -231,7 +234,11 @@ def main():
         taken = {name: [] for name in chosen}
         for _ in range(rounds):
             for name in random.sample(list(chosen), len(chosen)):
-                taken[name].append(measure_anew(chosen[name], netload))
+                try:
+                    taken[name].append(measure_anew(chosen[name], netload))
+                except Exception as error:
+                    error.add_note(f"while measuring {name}")
+                    raise
         base = taken.pop("plain veth")
         print("plain veth: " + ", ".join(f"{key} {statistics.median(one[key] for one in base):,.0f}" for key in base[0]))
         print(f"{'ratio to plain veth':<24}" + "".join(f"{key:>16}" for key in base[0]))
