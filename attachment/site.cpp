@@ -52,6 +52,17 @@ void take_down(const std::string& tap, model::NetState& desired) {
   }
   const auto link = desired.links.find(tap);
   if (link != desired.links.end() && link->second) link->second->up = false;
+  // vhost-net brings frames to a tap that is down as well (tun_xdp_one()). The guard keeps them.
+  for (auto& [name, table] : desired.tables) {
+    if (!table || model::nft::device_of(*table) != tap) continue;
+    model::nft::Table closed = *table;
+    const model::nft::Fragment refusal = bindings::refuse(closed, "link_down");
+    for (model::nft::Chain& chain : closed.chains) {
+      if (chain.hook) chain.rules.insert(chain.rules.begin(), model::nft::rule({refusal}));
+    }
+    std::ranges::sort(closed.chains, {}, &model::nft::Chain::name);
+    table = std::move(closed);
+  }
 }
 
 }  // namespace

@@ -41,7 +41,9 @@ Table table_of(const FromNetwork& wanted) {
       chain.rules.push_back(rule({pass}));
       return chain;
     }
-    const std::vector<Rule> passing = family == Family::v4 ? pass_whole_ipv4(pass) : pass_whole_ipv6(pass);
+    const std::vector<Rule> passing = family == Family::v4
+                                          ? pass_whole_ipv4(pass)
+                                          : pass_whole_ipv6(pass, refuse(table, "network_protocol"));
     // What is neither UDP nor ICMPv6 is never refused, and there is most of it.
     chain.rules.push_back(passing.front());
     chain.rules.insert(chain.rules.end(), refusals.begin(), refusals.end());

@@ -144,7 +144,7 @@ struct Builder {
   void own_ipv6() {
     Chain chain{.name = "own_ipv6", .rules = {}};
     cut(chain, Family::v6);
-    std::vector<Rule> passing = pass_whole_ipv6(pass());
+    std::vector<Rule> passing = pass_whole_ipv6(pass(), refuse("malformed"));
     chain.rules.push_back(std::move(passing.front()));  // what is neither UDP nor ICMPv6: most of it
     chain.rules.push_back(rule({sport(IPPROTO_UDP, dhcp6_server), refuse("dhcp_server")}));
     chain.rules.push_back(rule({dport(IPPROTO_UDP, dhcp6_client), refuse("dhcp_server")}));
@@ -266,9 +266,10 @@ std::string guard_key(const std::string& interface) {
   return key_of({.of = TableFamily::netdev, .name = table_name(interface)});
 }
 
-std::vector<Rule> pass_whole_ipv6(const Fragment& pass) {
+std::vector<Rule> pass_whole_ipv6(const Fragment& pass, const Fragment& refusal) {
   return {rule({transport_is_not(IPPROTO_UDP), transport_is_not(IPPROTO_ICMPV6), pass}),
-          rule({has_transport_header(), pass}), rule({is_later_fragment6(), pass})};
+          rule({is_fragment_of_other_header6(), refusal}), rule({has_transport_header(), pass}),
+          rule({is_later_fragment6(), pass})};
 }
 
 std::vector<Rule> pass_whole_ipv4(const Fragment& pass) {

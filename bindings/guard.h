@@ -73,7 +73,8 @@ std::string guard_key(const std::string& interface);
 /// Rules that pass on an IPv6 packet whose transport header is where rules can see it, and what follows such
 /// a packet as a fragment. A first fragment may end before that header: systems put it together with what
 /// follows, and no rule has seen what it is.
-std::vector<model::nft::Rule> pass_whole_ipv6(const model::nft::Fragment& pass);
+std::vector<model::nft::Rule> pass_whole_ipv6(const model::nft::Fragment& pass,
+                                              const model::nft::Fragment& refusal);
 
 /// The same of IPv4: what the kernel can parse, a later fragment too.
 std::vector<model::nft::Rule> pass_whole_ipv4(const model::nft::Fragment& pass);

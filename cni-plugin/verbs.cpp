@@ -61,9 +61,7 @@ void remove_wiring(const RecordStore& store, const std::string& id, const std::s
     store.remove(id);
     remove_stale_locks(store.path());
   }
-  if (!netns) return;
-  netns->enter();  // as ADD does
-  detach({.id = id}, {.netns = home, .state_dir = store.path()});
+  if (netns) detach({.id = id}, {.netns = home, .state_dir = store.path()});
 }
 
 /// What fails is added to `failures`.
@@ -170,6 +168,8 @@ void del(const Invocation& invocation) {
   const Environment& environment = invocation.environment;
   std::vector<std::string> failures;
   with_code(Code::detach_failed, [&] {
+    // As ADD does. Where it cannot be entered all that cannot be done there will be said.
+    if (const auto netns = open_if_there(environment.netns)) attempt(failures, [&] { netns->enter(); });
     remove_attachment(invocation, attachment_id(environment.container, environment.interface),
                       environment.netns, failures);
   });

@@ -86,7 +86,7 @@ Table table_of(const Filter& wanted) {
     for (const Family family : {Family::v4, Family::v6}) {
       const bool v4 = family == Family::v4;
       Chain whole{.name = v4 ? "ipv4_to_guest" : "ipv6_to_guest",
-                  .rules = v4 ? pass_whole_ipv4(accept()) : pass_whole_ipv6(accept())};
+                  .rules = v4 ? pass_whole_ipv4(accept()) : pass_whole_ipv6(accept(), drop())};
       whole.rules.push_back(rule({counter(), drop()}));
       table.chains.push_back(std::move(whole));
     }

@@ -121,6 +121,10 @@ nft::Expr decode(const nftnl_expr* expr) {
       u32(expr, NFTNL_EXPR_EXTHDR_OP) == NFT_EXTHDR_OP_TCPOPT)
     return nft::SetTcpOption{nftnl_expr_get_u8(expr, NFTNL_EXPR_EXTHDR_TYPE),
                              u32(expr, NFTNL_EXPR_EXTHDR_OFFSET), u32(expr, NFTNL_EXPR_EXTHDR_SREG)};
+  if (name == "exthdr" && has(expr, NFTNL_EXPR_EXTHDR_DREG) && u32(expr, NFTNL_EXPR_EXTHDR_LEN) == 1 &&
+      u32(expr, NFTNL_EXPR_EXTHDR_OP) == NFT_EXTHDR_OP_IPV6 && u32(expr, NFTNL_EXPR_EXTHDR_FLAGS) == 0)
+    return nft::ExtensionHeader{nftnl_expr_get_u8(expr, NFTNL_EXPR_EXTHDR_TYPE),
+                                u32(expr, NFTNL_EXPR_EXTHDR_OFFSET), u32(expr, NFTNL_EXPR_EXTHDR_DREG)};
   if (name == "flow_offload") return nft::FlowAdd{text(expr, NFTNL_EXPR_FLOW_TABLE_NAME)};
   if (name == "masq" && !has(expr, NFTNL_EXPR_MASQ_FLAGS) && !has(expr, NFTNL_EXPR_MASQ_REG_PROTO_MIN))
     return nft::Masquerade{};

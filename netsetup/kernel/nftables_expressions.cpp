@@ -112,6 +112,15 @@ struct ExprEncoder {
   void operator()(const nft::Forward&) const {
     expression("fwd", [&] { put(NFTA_FWD_SREG_DEV, NFT_REG_1); });
   }
+  void operator()(const nft::ExtensionHeader& e) const {
+    expression("exthdr", [&] {
+      put(NFTA_EXTHDR_DREG, e.dreg);
+      mnl_attr_put_u8(message, NFTA_EXTHDR_TYPE, static_cast<std::uint8_t>(e.kind));
+      put(NFTA_EXTHDR_OFFSET, e.offset);
+      put(NFTA_EXTHDR_LEN, 1);
+      put(NFTA_EXTHDR_OP, NFT_EXTHDR_OP_IPV6);
+    });
+  }
   void operator()(const nft::SetTcpOption& e) const {
     expression("exthdr", [&] {
       put(NFTA_EXTHDR_SREG, e.sreg);

@@ -76,24 +76,6 @@ struct Planner {
     return false;
   }
 
-  [[nodiscard]] bool leaves(const std::string& name, const std::optional<Link>& link) const {
-    return !link && goes(name, link) && (find_link(now, name)->tap || find_link(now, name)->macvlan);
-  }
-
-  /// A guest that leaves says nothing more, so that its tables can go before its links. Linux takes both away
-  /// by and by (RCU): a link's end is waited for when it is deleted, a table's when the socket is closed that
-  /// deleted it (nft_rcv_nl_event()). In this order the one wait is the other's, too.
-  void delete_tables_of_leaving_guest() {
-    bool leaving = false;
-    for (const auto& [name, link] : wanted.links) {
-      if (!leaves(name, link)) continue;
-      leaving = true;
-      if (find_link(now, name)->up) emit(SetLink{.name = name, .up = false});
-    }
-    if (leaving)
-      delete_tables({Of::packets, Of::flows, Of::own_frames, Of::other_frames, Of::passing_frames});
-  }
-
   void delete_links() {
     // Reverse order of names, so that taps go before the bridge that they are ports of.
     for (const auto& [name, link] : std::views::reverse(wanted.links)) {
@@ -503,7 +485,6 @@ Plan diff(const NetState& observed, const NetState& wanted, const Ownership& own
   planner.add_filters(Planner::On::taps);
   planner.turn_frames();
   planner.delete_filters();
-  planner.delete_tables_of_leaving_guest();
   planner.delete_tables({Planner::Of::other_frames});
   planner.delete_rules();
   planner.delete_flowtables();

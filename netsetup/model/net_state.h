@@ -118,7 +118,8 @@ inline constexpr std::uint8_t link_scope = 253;            // RT_SCOPE_LINK
 /// IP6_RT_PRIO_ADDRCONF: the kernel's own metric for the route to an address's prefix.
 inline constexpr std::uint32_t ipv6_prefix_metric = 256;
 
-/// A route of any table but "local", with all that it takes to give it back.
+/// A route of any table but "local", with all that it takes to give it back. Records leave out what is as
+/// here: another initializer would change what those that are there say.
 struct Route {
   IpPrefix destination;  ///< length 0: the default route
   std::optional<IpAddress> gateway;

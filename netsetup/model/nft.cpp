@@ -130,6 +130,9 @@ struct ExprText {
                        e.type == NFT_NAT_DNAT ? "dnat" : "snat", e.family, e.reg_address, e.reg_port);
   }
   std::string operator()(const Forward& e) const { return fmt::format("fwd to \"{}\"", e.device); }
+  std::string operator()(const ExtensionHeader& e) const {
+    return fmt::format("reg {} = ipv6 extension header {} + {}", e.dreg, e.kind, e.offset);
+  }
   std::string operator()(const SetTcpOption& e) const {
     return fmt::format("tcp option {} + {} = reg {}", e.kind, e.offset, e.sreg);
   }

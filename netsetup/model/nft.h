@@ -116,6 +116,13 @@ struct Forward {
   std::string device;  ///< empty: one that has gone
   friend bool operator==(const Forward&, const Forward&) = default;
 };
+/// A byte of an IPv6 extension header, where the packet has it.
+struct ExtensionHeader {
+  std::uint32_t kind = 0;    ///< IPPROTO_*
+  std::uint32_t offset = 0;  ///< bytes
+  std::uint32_t dreg = 0;
+  friend bool operator==(const ExtensionHeader&, const ExtensionHeader&) = default;
+};
 /// Two bytes of a TCP option, where the packet has it.
 struct SetTcpOption {
   std::uint32_t kind = 0;
@@ -141,8 +148,9 @@ struct Unknown {
   friend bool operator==(const Unknown&, const Unknown&) = default;
 };
 
-using Expr = std::variant<Meta, MetaSet, Payload, Cmp, Bitwise, Ct, CtSet, Lookup, Remember, Immediate,
-                          Verdict, Nat, Forward, SetTcpOption, FlowAdd, Masquerade, Counter, Unknown>;
+using Expr =
+    std::variant<Meta, MetaSet, Payload, Cmp, Bitwise, Ct, CtSet, Lookup, Remember, Immediate, Verdict, Nat,
+                 Forward, ExtensionHeader, SetTcpOption, FlowAdd, Masquerade, Counter, Unknown>;
 
 // --- tables
 // -----------------------------------------------------------------------------------------------------

@@ -198,6 +198,16 @@ Fragment has_transport_header() {
   return {compare(transport_header, 0, none, NFT_CMP_NEQ), "@th,0,32 != " + number_text(none)};
 }
 
+Fragment is_fragment_of_other_header6() {
+  std::vector<Expr> exprs = carries(Family::v6);
+  for (const std::uint8_t protocol : {std::uint8_t{IPPROTO_UDP}, std::uint8_t{IPPROTO_ICMPV6}}) {
+    exprs.emplace_back(ExtensionHeader{IPPROTO_FRAGMENT, 0, frame_register});
+    exprs.emplace_back(Cmp{NFT_CMP_NEQ, frame_register, bytes_of({protocol})});
+  }
+  return {std::move(exprs), fmt::format("meta protocol ip6 frag nexthdr != {} frag nexthdr != {}",
+                                        int{IPPROTO_UDP}, int{IPPROTO_ICMPV6})};
+}
+
 Fragment is_later_fragment6() {
   constexpr std::uint32_t offset_field = 40 + 2;
   return {

@@ -35,6 +35,10 @@ Fragment transport_is(std::uint8_t protocol);
 Fragment transport_is_not(std::uint8_t protocol);
 /// Its first word is there, and is not zero: UDP's ports, or ICMPv6's type, code and checksum.
 Fragment has_transport_header();
+/// Of an IPv6 packet: a fragment that begins, or whose first one does, with neither UDP's header nor ICMPv6's
+/// but one that may lead to it. The packet may end there, and what is taken for a header be padding of the
+/// frame.
+Fragment is_fragment_of_other_header6();
 /// Of an IPv6 packet: the fragment header follows at once, and it is not the first fragment (RFC 8200
 /// section 4.5).
 Fragment is_later_fragment6();

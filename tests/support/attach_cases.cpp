@@ -43,8 +43,8 @@ bindings::Request AnyBinding::another_request(AttachCase& test) {
 void AnyBinding::for_each_request(std::uint64_t usual_seed, int pods, int requests,
                                   const std::function<void(AttachCase&)>& body) {
   const Part& part = GetParam();
-  const auto seed = usual_seed + 1000 * static_cast<std::uint64_t>(part.number - 1);
-  test::for_each_request(seed, std::max(1, pods / part.of), requests, part.binding, body);
+  test::for_each_request(usual_seed, static_cast<std::uint64_t>(part.number - 1), std::max(1, pods / part.of),
+                         requests, part.binding, body);
 }
 
 std::vector<Part> parts_of_all_bindings() {
@@ -66,15 +66,15 @@ void PrintTo(const Part& part, std::ostream* out) {
   *out << part.binding << ", part " << part.number << " of " << part.of;
 }
 
-void for_each_request(std::uint64_t usual_seed, int pods, int requests, const std::string& binding,
-                      const std::function<void(AttachCase&)>& body) {
+void for_each_request(std::uint64_t usual_seed, std::uint64_t part, int pods, int requests,
+                      const std::string& binding, const std::function<void(AttachCase&)>& body) {
 #ifdef PODNIC_SANITIZE
   // Sanitizers are after the ways through the code, and those an eighth finds as well.
   requests = std::max(1, requests / 8);
 #endif
   if (const char* asked = std::getenv("PODNIC_TEST_REQUESTS")) requests = std::stoi(asked);
   const std::uint64_t seed = seed_or(usual_seed);
-  Random random(seed);
+  Random random(seed + 1'000'000 * part);
   const TemporaryFolder folder;
   const std::string resolv_conf = folder.write("resolv.conf", "nameserver 198.51.100.53\nsearch a.example\n");
   for (int i = 0; i < pods; ++i) {

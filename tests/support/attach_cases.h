@@ -28,8 +28,9 @@ struct AttachCase {
 /// Calls `body` for `pods` random pods with `requests` random requests each, or with $PODNIC_TEST_REQUESTS.
 /// Whatever it does, in the end the namespace must be exactly as it was, and no descriptor, record or
 /// temporary file may be left. Ends at the first failure, which names the seed.
-void for_each_request(std::uint64_t usual_seed, int pods, int requests, const std::string& binding,
-                      const std::function<void(AttachCase&)>& body);
+/// `part` makes another seed of the same one.
+void for_each_request(std::uint64_t usual_seed, std::uint64_t part, int pods, int requests,
+                      const std::string& binding, const std::function<void(AttachCase&)>& body);
 
 inline constexpr std::initializer_list<bindings::Topology> topologies{bindings::Topology::tap,
                                                                       bindings::Topology::bridge};

@@ -108,6 +108,12 @@ Bytes shortened(Bytes whole) {
   return whole;
 }
 
+/// With what a link adds to a short frame, as UDP from port 1 to port 1.
+Bytes padded(Bytes whole) {
+  whole.insert(whole.end(), {0, 1, 0, 1, 0, 8, 0, 0});
+  return whole;
+}
+
 /// IEEE 802.2: SNAP, then an EtherType behind three zeros (RFC 1042).
 Bytes in_snap(const Bytes& whole) {
   Bytes all(whole.begin(), whole.begin() + 12);
@@ -207,6 +213,13 @@ std::vector<GuestFrame> lies_of(const GuestVoice& guest) {
       {"a DHCPv6 server's answer that is yet to come", "malformed",
        carried(guest, own, nodes, IPPROTO_FRAGMENT,
                behind(IPPROTO_DSTOPTS, first_fragment, behind(IPPROTO_UDP, padding, {})))},
+      {"the same with padding that looks like a header of UDP", "malformed",
+       padded(carried(guest, own, nodes, IPPROTO_FRAGMENT,
+                      behind(IPPROTO_DSTOPTS, first_fragment, behind(IPPROTO_UDP, padding, {}))))},
+      {"and with another extension header before", "malformed",
+       padded(carried(guest, own, nodes, IPPROTO_DSTOPTS,
+                      behind(IPPROTO_FRAGMENT, padding,
+                             behind(IPPROTO_DSTOPTS, first_fragment, behind(IPPROTO_UDP, padding, {})))))},
       {"an IPv4 header that lies about the length", "malformed", shortened(udp_word(guest, guest.address4))},
       {"an IPv6 header that lies about the length", "malformed", shortened(udp_word(guest, own))}};
 }

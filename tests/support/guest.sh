@@ -33,7 +33,7 @@ choose_accelerator() {
     accelerator=$found
   else
     qemu_command kvm 1 "$guest_image/base.cpio"
-    if timeout 3 "${guest_command[@]}" </dev/null 2>/dev/null | grep -q '@guest booted'; then accelerator=kvm; fi
+    if timeout 6 "${guest_command[@]}" </dev/null 2>/dev/null | grep -q '@guest booted'; then accelerator=kvm; fi
     echo "$boot $accelerator" >"$known"
   fi
   exec {lock}<&-
