@@ -113,22 +113,10 @@ struct ExprEncoder {
     expression("fwd", [&] { put(NFTA_FWD_SREG_DEV, NFT_REG_1); });
   }
   void operator()(const nft::ExtensionHeader& e) const {
-    expression("exthdr", [&] {
-      put(NFTA_EXTHDR_DREG, e.dreg);
-      mnl_attr_put_u8(message, NFTA_EXTHDR_TYPE, static_cast<std::uint8_t>(e.kind));
-      put(NFTA_EXTHDR_OFFSET, e.offset);
-      put(NFTA_EXTHDR_LEN, 1);
-      put(NFTA_EXTHDR_OP, NFT_EXTHDR_OP_IPV6);
-    });
+    header_or_option(NFTA_EXTHDR_DREG, e.dreg, e.kind, e.offset, 1, NFT_EXTHDR_OP_IPV6);
   }
   void operator()(const nft::SetTcpOption& e) const {
-    expression("exthdr", [&] {
-      put(NFTA_EXTHDR_SREG, e.sreg);
-      mnl_attr_put_u8(message, NFTA_EXTHDR_TYPE, static_cast<std::uint8_t>(e.kind));
-      put(NFTA_EXTHDR_OFFSET, e.offset);
-      put(NFTA_EXTHDR_LEN, 2);
-      put(NFTA_EXTHDR_OP, NFT_EXTHDR_OP_TCPOPT);
-    });
+    header_or_option(NFTA_EXTHDR_SREG, e.sreg, e.kind, e.offset, 2, NFT_EXTHDR_OP_TCPOPT);
   }
   void operator()(const nft::FlowAdd& e) const {
     expression("flow_offload", [&] { put(NFTA_FLOW_TABLE_NAME, e.flowtable); });
@@ -158,6 +146,16 @@ struct ExprEncoder {
     nest(NFTA_LIST_ELEM, [&] {
       mnl_attr_put_strz(message, NFTA_EXPR_NAME, name);
       nest(NFTA_EXPR_DATA, body);
+    });
+  }
+  void header_or_option(std::uint16_t which, std::uint32_t value, std::uint32_t kind, std::uint32_t offset,
+                        std::uint32_t length, std::uint32_t op) const {
+    expression("exthdr", [&] {
+      put(which, value);
+      mnl_attr_put_u8(message, NFTA_EXTHDR_TYPE, static_cast<std::uint8_t>(kind));
+      put(NFTA_EXTHDR_OFFSET, offset);
+      put(NFTA_EXTHDR_LEN, length);
+      put(NFTA_EXTHDR_OP, op);
     });
   }
   void put(std::uint16_t type, std::uint32_t number) const { mnl_attr_put_u32(message, type, htonl(number)); }

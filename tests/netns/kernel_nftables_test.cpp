@@ -186,6 +186,14 @@ TEST_F(KernelNftables, ReplacesWhateverWasThere) {
   EXPECT_EQ(observed("podnic-eth0"), std::nullopt);
   EXPECT_EQ(netns.must("nft list tables"), "table inet other\n");
   kernel.apply(DeleteTables{{"podnic-eth0"}});  // gone already
+
+  const std::string frames = "netdev podnic-eth0";
+  for (const bool one_is_gone : {false, true}) {
+    kernel.apply(ReplaceTable{frames, small});
+    if (!one_is_gone) kernel.apply(ReplaceTable{"podnic-eth0", small});
+    kernel.apply(DeleteTables{{"podnic-eth0", frames}});
+    EXPECT_EQ(netns.must("nft list tables"), "table inet other\n");
+  }
 }
 
 TEST_F(KernelNftables, ARefusedRuleIsNamedAndNothingChanges) {
