@@ -20,7 +20,7 @@ namespace {
 
 using namespace model::nft;
 
-constexpr std::string_view refusal = "refuse_";
+constexpr std::string_view refusal_prefix = "refuse_";
 
 /// Link-local addresses: a system has one on each NIC, its firmware and its installer perhaps another each.
 /// An address that was silent for so long makes room for a new one.
@@ -277,14 +277,14 @@ std::vector<Rule> pass_whole_ipv4(const Fragment& pass) {
 }
 
 Fragment refuse(Table& table, std::string_view reason) {
-  const std::string name = std::string(refusal).append(reason);
+  const std::string name = std::string(refusal_prefix).append(reason);
   if (std::ranges::find(table.chains, name, &Chain::name) == table.chains.end())
     table.chains.push_back({.name = name, .rules = {rule({counter(), drop()})}});
   return go_to(name);
 }
 
 std::string_view reason_of(std::string_view chain) {
-  return chain.starts_with(refusal) ? chain.substr(refusal.size()) : std::string_view();
+  return chain.starts_with(refusal_prefix) ? chain.substr(refusal_prefix.size()) : std::string_view();
 }
 
 }  // namespace podnic::bindings
