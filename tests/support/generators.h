@@ -45,6 +45,12 @@ inline bindings::PortForward port(std::string_view text) {
   return bindings::PortForward::parse(text).value();
 }
 
+inline std::vector<bindings::PortForward> ports_of(std::initializer_list<const char*> texts) {
+  std::vector<bindings::PortForward> all;
+  for (const char* text : texts) all.push_back(port(text));
+  return all;
+}
+
 /// What a CNI plugin has left in a pod.
 struct PodSpec {
   std::string interface = "eth0";
