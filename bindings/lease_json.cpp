@@ -1,8 +1,8 @@
 // What the address service answers, as JSON and back: part of every record.
 #include <fmt/format.h>
 
-#include "bindings/hex.h"
 #include "bindings/json.h"
+#include "netsetup/types/hex.h"
 
 namespace podnic::bindings {
 namespace {

@@ -10,9 +10,9 @@
 #include <limits>
 #include <utility>
 
-#include "bindings/hex.h"
 #include "bindings/host_name.h"
 #include "bindings/refuse.h"
+#include "netsetup/types/hex.h"
 
 namespace podnic::bindings {
 namespace {

@@ -13,7 +13,7 @@ set(podnic_private_headers
   launcher/control_server.h launcher/descriptor_store.h launcher/service_manager.h launcher/signals.h launcher/vm_nic.h
   netsetup/kernel/conntrack.h netsetup/kernel/macvtap.h netsetup/kernel/netlink.h netsetup/kernel/nftables.h
   netsetup/kernel/nftables_expressions.h netsetup/kernel/rtnetlink.h
-  netsetup/kernel/sysctl.h netsetup/kernel/tap.h netsetup/kernel/tc.h netsetup/model/nft_number.h netsetup/model/planner.h)
+  netsetup/kernel/sysctl.h netsetup/kernel/tap.h netsetup/kernel/tc.h netsetup/model/planner.h)
 list(JOIN podnic_private_headers "|" podnic_private_regex)
 set(podnic_header_folders netsetup/types netsetup/model netsetup/kernel dhcp bindings attachment launcher)
 

@@ -10,7 +10,7 @@
 
 #include <iterator>
 
-#include "netsetup/model/nft_number.h"
+#include "netsetup/types/hex.h"
 
 namespace podnic::model::nft {
 namespace {
@@ -157,6 +157,10 @@ std::uint32_t size_of(DataType type) {
       return 8;
   }
   return 0;
+}
+
+std::string number_text(const Value& value) {
+  return "0x" + to_hex(value.view());
 }
 
 std::string_view name_of(DataType type) {

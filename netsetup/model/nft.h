@@ -35,6 +35,8 @@ Value value_of(std::span<const std::uint8_t> bytes);
 Value value_of(const IpAddress& address);
 Value value_of_port(std::uint16_t port);
 Value value_of_port(std::uint8_t protocol, std::uint16_t port);  ///< DataType::proto_service
+/// As nft writes one that it has no name for: "0x" and its bytes.
+std::string number_text(const Value& value);
 
 // --- expressions: names and fields follow include/uapi/linux/netfilter/nf_tables.h
 // ------------------------------

@@ -11,8 +11,6 @@
 #include <bit>
 #include <initializer_list>
 
-#include "netsetup/model/nft_number.h"
-
 namespace podnic::model::nft {
 namespace {
 

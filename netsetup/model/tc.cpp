@@ -9,6 +9,7 @@
 #include <ranges>
 
 #include "netsetup/model/net_state.h"
+#include "netsetup/types/hex.h"
 
 namespace podnic::model::tc {
 namespace {
@@ -62,9 +63,7 @@ Filter everything_to(const std::string& link, std::string_view tag) {
 }
 
 std::string render(const Cookie& cookie) {
-  std::string text;
-  for (const std::uint8_t byte : cookie) text += fmt::format("{:02x}", byte);
-  return text;
+  return to_hex(cookie);
 }
 
 std::string render(const Filter& filter) {

@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "netsetup/types/hex.h"
+
 namespace podnic {
 
 Parsed<MacAddress> MacAddress::parse(std::string_view text) {
@@ -23,14 +25,8 @@ Parsed<MacAddress> MacAddress::parse(std::string_view text) {
 }
 
 std::string MacAddress::to_string() const {
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string text;
-  text.reserve(17);
-  for (const std::uint8_t byte : bytes) {
-    if (!text.empty()) text += ':';
-    text += digits[byte >> 4U];
-    text += digits[byte & 15U];
-  }
+  std::string text = to_hex(bytes);
+  for (std::size_t at = 2; at < text.size(); at += 3) text.insert(at, 1, ':');
   return text;
 }
 

@@ -5,6 +5,7 @@
 
 #include <sstream>
 
+#include "netsetup/types/hex.h"
 #include "tests/support/dhcp6_packets.h"
 #include "tests/support/dhcp_link.h"
 
@@ -45,9 +46,7 @@ struct PerfdhcpTest : testing::Test {
 
   /// Writes a packet as perfdhcp reads it.
   std::string write(const std::string& name, const Bytes& packet) const {
-    std::string hex;
-    for (const std::uint8_t byte : packet) hex += fmt::format("{:02x}", byte);
-    return folder.write(name, hex);
+    return folder.write(name, to_hex(packet));
   }
 
   test::TemporaryFolder folder;

@@ -42,6 +42,7 @@ struct Part {
   int number;  ///< from 1
   int of;
 };
+// NOLINTNEXTLINE(readability-identifier-naming): GoogleTest's name
 void PrintTo(const Part& part, std::ostream* out);
 
 /// A property holds for every binding.

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "netsetup/types/hex.h"
 #include "tests/support/addresses.h"
 
 namespace podnic {
@@ -11,22 +12,12 @@ namespace {
 using test::ip;
 using test::mac;
 
-std::string hex(const Bytes& bytes) {
-  static constexpr std::string_view digits = "0123456789abcdef";
-  std::string text;
-  for (const std::uint8_t byte : bytes) {
-    text += digits[byte >> 4U];
-    text += digits[byte & 15U];
-  }
-  return text;
-}
-
 TEST(Announcements, AreRarpArpAndNeighbourAdvertisements) {
   const auto frames =
       model::announcements(mac("02:00:00:00:00:77"), {ip("10.244.1.5"), ip("fd00:10:244:1::5")});
   ASSERT_EQ(frames.size(), 3U);
   const std::string padding(36, '0');
-  EXPECT_EQ(hex(frames[0]),
+  EXPECT_EQ(to_hex(frames[0]),
             "ffffffffffff0200000000778035"
             "0001080006040003"
             "020000000077"
@@ -34,7 +25,7 @@ TEST(Announcements, AreRarpArpAndNeighbourAdvertisements) {
             "020000000077"
             "00000000" +
                 padding);
-  EXPECT_EQ(hex(frames[1]),
+  EXPECT_EQ(to_hex(frames[1]),
             "ffffffffffff0200000000770806"
             "0001080006040001"
             "020000000077"
@@ -42,7 +33,7 @@ TEST(Announcements, AreRarpArpAndNeighbourAdvertisements) {
             "000000000000"
             "0af40105" +
                 padding);
-  EXPECT_EQ(hex(frames[2]),
+  EXPECT_EQ(to_hex(frames[2]),
             "33330000000102000000007786dd"
             "6000000000203aff"
             "fd000010024400010000000000000005"

@@ -4,9 +4,9 @@
 
 #include <array>
 
-#include "bindings/hex.h"
 #include "launcher/helper_process.h"
 #include "launcher/qemu.h"
+#include "netsetup/types/hex.h"
 
 namespace podnic::bindings {
 namespace {

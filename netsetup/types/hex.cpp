@@ -1,9 +1,10 @@
-#include "bindings/hex.h"
+#include "netsetup/types/hex.h"
 
 #include <charconv>
 
-namespace podnic::bindings {
+namespace podnic {
 
+// Not by fmt::format(): a ruleset has dozens of numbers, and it would take ten times as long.
 std::string to_hex(ByteView bytes) {
   constexpr std::string_view digits = "0123456789abcdef";
   std::string text;
@@ -27,4 +28,4 @@ Parsed<Bytes> parse_hex(std::string_view text) {
   return bytes;
 }
 
-}  // namespace podnic::bindings
+}  // namespace podnic

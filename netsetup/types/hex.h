@@ -7,9 +7,9 @@
 #include "netsetup/types/bytes.h"
 #include "netsetup/types/error.h"
 
-namespace podnic::bindings {
+namespace podnic {
 
 std::string to_hex(ByteView bytes);
 Parsed<Bytes> parse_hex(std::string_view text);
 
-}  // namespace podnic::bindings
+}  // namespace podnic
