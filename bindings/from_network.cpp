@@ -80,7 +80,7 @@ Table table_of(const FromNetwork& wanted) {
 }
 
 std::string from_network_key(const std::string& interface) {
-  return key_of({.of = TableFamily::netdev, .name = table_name(interface) + "-in"});
+  return guard_key(interface, "/in");
 }
 
 }  // namespace podnic::bindings

@@ -262,8 +262,8 @@ std::string table_name(const std::string& interface) {
                                                                  : hashed_interface_name("podnic-", interface);
 }
 
-std::string guard_key(const std::string& interface) {
-  return key_of({.of = TableFamily::netdev, .name = table_name(interface)});
+std::string guard_key(const std::string& interface, std::string_view part) {
+  return key_of({.of = TableFamily::netdev, .name = table_name(interface).append(part)});
 }
 
 std::vector<Rule> pass_whole_ipv6(const Fragment& pass, const Fragment& refusal) {

@@ -67,8 +67,9 @@ Guard guard_of(const PodNetwork& network, const PodNic& nic, const Input& input,
 /// Of tables that are made for a pod NIC: "podnic-eth0". nft's text knows letters, digits, '.', '_', '/', '-'
 /// in names; another name is hashed, as a long one is.
 std::string table_name(const std::string& interface);
-/// The guard's, in a NetState.
-std::string guard_key(const std::string& interface);
+/// The guard's, in a NetState; or that of a table which goes with it: `part` begins with '/', which no
+/// interface has in its name.
+std::string guard_key(const std::string& interface, std::string_view part = {});
 
 /// Rules that pass on an IPv6 packet whose transport header is where rules can see it, and what follows such
 /// a packet as a fragment. A first fragment may end before that header: systems put it together with what

@@ -111,11 +111,11 @@ Table to_service_table(const PassingFrames& wanted) {
 }
 
 std::string to_service_key(const std::string& interface) {
-  return key_of({.of = TableFamily::netdev, .name = table_name(interface) + "-tap"});
+  return guard_key(interface, "/tap");
 }
 
 std::string service_key(const std::string& interface) {
-  return key_of({.of = TableFamily::netdev, .name = table_name(interface) + "-svc"});
+  return guard_key(interface, "/svc");
 }
 
 Table stack_table(const PassingFrames& wanted, const std::string& interface) {
