@@ -58,7 +58,8 @@ void save_if_possible(const RecordStore& store, const Record& record) {
   try {
     store.save(record);
   } catch (const Error& error) {
-    if (error.error_number() != ENOSPC && error.error_number() != EDQUOT) throw;
+    if (error.error_number() != ENOSPC && error.error_number() != EDQUOT && error.error_number() != EROFS)
+      throw;
   }
 }
 

@@ -28,6 +28,10 @@ bool is_still_there(int fd, const std::string& path) {
          held.st_ino == named.st_ino;
 }
 
+bool takes_no_file(int error_number) {
+  return error_number == ENOSPC || error_number == EDQUOT || error_number == EROFS;
+}
+
 }  // namespace
 
 FileLock::FileLock(const std::string& folder, const std::string& name)
@@ -36,7 +40,7 @@ FileLock::FileLock(const std::string& folder, const std::string& name)
   auto pause = std::chrono::milliseconds(1);
   while (true) {
     fd_.reset(::open(path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (!fd_.valid() && errno == ENOENT) return;
+    if (!fd_.valid() && (errno == ENOENT || takes_no_file(errno))) return;
     if (!fd_.valid()) throw Error(fmt::format("opening lock '{}'", path_), errno);
     if (::flock(fd_.get(), LOCK_EX | LOCK_NB) == 0) {
       if (is_still_there(fd_.get(), path_)) return;

@@ -12,7 +12,8 @@ namespace podnic {
 /// lock until both have closed it.
 class FileLock {
  public:
-  /// Where the folder is not there, there is nothing to lock. Error(busy): another process holds it.
+  /// Where the folder is not there, or takes no file any more, there is nothing to lock: no record can be
+  /// written there, and what is there must still be removed. Error(busy): another process holds it.
   FileLock(const std::string& folder, const std::string& name);
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;

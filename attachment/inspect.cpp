@@ -85,6 +85,29 @@ void add_address_drifts(const Record& record, const model::NetState& observed,
   add(*now, *then, true);
 }
 
+/// Without it the pod has no network to compare with: its addresses and routes may have gone with it. (With
+/// binding bridge the design knows what became of it.)
+std::optional<model::Drift> nic_that_is_down(const Record& record, const model::NetState& observed) {
+  const std::string& name = record.request.interface;
+  const model::Link* nic = model::find_link(observed, name);
+  if (record.desired.links.contains(name) || nic == nullptr || nic->up) return std::nullopt;
+  return model::Drift{
+      fmt::format("state of link '{}'", name), "up", "down",
+      fmt::format("Bring the pod NIC up, 'ip link set {} up', and look at its addresses and routes.", name)};
+}
+
+/// The guest's MTU is that of the pod NIC, which somebody may have changed.
+void explain_mtu(const Record& record, const model::NetState& observed, std::vector<model::Drift>& drifts) {
+  const model::Link* nic = model::find_link(observed, record.request.interface);
+  for (model::Drift& drift : drifts) {
+    if (nic != nullptr && drift.what == fmt::format("mtu of link '{}'", record.guest.tap) &&
+        drift.expected == std::to_string(nic->mtu))
+      drift.hint = fmt::format(
+          "The guest was given {} of the pod NIC '{}', which has {} now: 'podnic update' tells it.",
+          record.guest.mtu, record.request.interface, nic->mtu);
+  }
+}
+
 }  // namespace
 
 void enter_netns_of(const Target& target, const Place& place) {
@@ -113,6 +136,10 @@ std::vector<model::Drift> drifts_of(const Record& record, const Place& place) {
     drifts.push_back({fmt::format("attachment '{}'", record.id),
                       std::string(name_of(bindings::Phase::attached)), std::string(name_of(record.phase))});
   }
+  if (auto down = nic_that_is_down(record, *site.seen)) {
+    drifts.push_back(*std::move(down));
+    return drifts;
+  }
   bindings::Design design;
   try {
     design = site.design(record.request, record.id, record.guest.dns, record);
@@ -136,6 +163,7 @@ std::vector<model::Drift> drifts_of(const Record& record, const Place& place) {
     drifts.push_back(
         {fmt::format("device node '{}'", tap_node_of(record)), "as it was made", "missing or changed"});
   add_address_drifts(record, observed, drifts);
+  explain_mtu(record, observed, drifts);
   return drifts;
 }
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -79,6 +80,23 @@ RecordStore::RecordStore(std::string path, Missing missing) : path_(std::move(pa
                             path_, status.st_uid, status.st_mode & 07777U))
         .hint("It must belong to root or to the caller, and nobody else may write to it: chmod 700.");
   }
+}
+
+bool RecordStore::has(const std::string& id) const {
+  return folder_.valid() && ::faccessat(folder_.get(), file_of(id).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+void RecordStore::require_room() const {
+  const auto refuse = [&](int number) {
+    throw Error(fmt::format("state folder '{}' takes no record", path_), number)
+        .hint("Make room on its file system, or choose another folder.");
+  };
+  struct statvfs system{};
+  if (::faccessat(folder_.get(), ".", W_OK | X_OK, AT_EACCESS) != 0) refuse(errno);
+  if (::fstatvfs(folder_.get(), &system) != 0) refuse(errno);
+  // A file system that does not count what it has room for says 0 of 0.
+  if ((system.f_files != 0 && system.f_ffree == 0) || (system.f_blocks != 0 && system.f_bfree == 0))
+    refuse(ENOSPC);
 }
 
 std::optional<bindings::Record> RecordStore::load(const std::string& id) const {

@@ -23,6 +23,10 @@ class RecordStore {
   /// there is an empty one. Error: it is not a folder, or others may write to it.
   RecordStore(std::string path, Missing missing);
 
+  /// Whether there is one, be it damaged.
+  [[nodiscard]] bool has(const std::string& id) const;
+  /// Error: no record could be written, as the file system is full or read-only.
+  void require_room() const;
   /// nullopt when there is none. Error when it cannot be read or understood.
   [[nodiscard]] std::optional<bindings::Record> load(const std::string& id) const;
   void save(const bindings::Record& record) const;

@@ -23,4 +23,10 @@ bool is_host_name(std::string_view name) {
          });
 }
 
+std::string host_name_of_pod(std::string_view pod) {
+  std::string_view name = pod.substr(0, 63);
+  name = name.substr(0, name.find_last_not_of("-.") + 1);
+  return is_host_name(name) ? std::string(name) : std::string();
+}
+
 }  // namespace podnic::bindings

@@ -10,17 +10,6 @@ namespace {
 
 constexpr std::string_view not_known = " is not a known key";
 
-/// Fit for a sentence: of a whole object the beginning.
-std::string short_text(const Json& value) {
-  constexpr std::size_t longest = 40;
-  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-  if (text.size() > longest) {
-    text.resize(longest);
-    text += "...";
-  }
-  return text;
-}
-
 /// What podnic writes is five deep. nlohmann's objects are copied when they grow, one stack frame for each
 /// level.
 constexpr std::size_t deepest = 64;
@@ -44,6 +33,16 @@ bool is_too_deep(std::string_view text) {
 }
 
 }  // namespace
+
+std::string short_text(const Json& value) {
+  constexpr std::size_t longest = 40;
+  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
+  if (text.size() > longest) {
+    text.resize(longest);
+    text += "...";
+  }
+  return text;
+}
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -219,8 +218,8 @@ Json parse_object(std::string_view text, std::string_view what) {
   return json;
 }
 
-ObjectReader::ObjectReader(const Json& object, std::string where)
-    : object_(&object), where_(std::move(where)) {}
+ObjectReader::ObjectReader(const Json& object, std::string where, Keys keys)
+    : object_(&object), where_(std::move(where)), keys_(keys) {}
 
 std::string ObjectReader::path(std::string_view key) const {
   return where_.empty() ? std::string(key) : fmt::format("{}.{}", where_, key);
@@ -230,10 +229,18 @@ void ObjectReader::refuse(std::string_view key, std::string_view why) const {
   throw Error(fmt::format("'{}': {}", path(key), why), 0, ErrorKind::bad_request);
 }
 
+bool ObjectReader::same(std::string_view key, std::string_view known) const {
+  if (keys_ == Keys::exact) return key == known;
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::ranges::equal(key, known, {}, lower, lower);
+}
+
 const Json* ObjectReader::find(std::string_view key) {
   known_.push_back(key);
-  const auto found = object_->find(key);
-  return found == object_->end() || found->is_null() ? nullptr : &*found;
+  const auto& members = object_->get_ref<const Json::object_t&>();
+  const auto found =
+      std::ranges::find_if(members, [&](const auto& member) { return same(member.first, key); });
+  return found == members.end() || found->second.is_null() ? nullptr : &found->second;
 }
 
 std::optional<std::string> ObjectReader::text(std::string_view key) {
@@ -275,7 +282,7 @@ std::optional<ObjectReader> ObjectReader::object(std::string_view key) {
   const Json* value = find(key);
   if (value == nullptr) return std::nullopt;
   if (!value->is_object()) refuse(key, "must be an object");
-  return ObjectReader(*value, path(key));
+  return ObjectReader(*value, path(key), keys_);
 }
 
 std::vector<ObjectReader> ObjectReader::objects(std::string_view key) {
@@ -285,14 +292,15 @@ std::vector<ObjectReader> ObjectReader::objects(std::string_view key) {
   if (!value->is_array()) refuse(key, "must be a list of objects");
   for (const Json& item : *value) {
     if (!item.is_object()) refuse(key, "must be a list of objects");
-    all.emplace_back(item, path(key));
+    all.emplace_back(item, path(key), keys_);
   }
   return all;
 }
 
 void ObjectReader::finish() const {
   for (const auto& [key, value] : object_->items()) {
-    if (std::ranges::find(known_, key) != known_.end()) continue;
+    const auto is_it = [&](std::string_view known) { return same(key, known); };
+    if (std::ranges::any_of(known_, is_it)) continue;
     const auto nearest = std::ranges::min_element(
         known_, {}, [&unknown = key](std::string_view other) { return edit_distance(unknown, other); });
     throw Error(fmt::format("'{}'{} (its value is {})", path(key), not_known, short_text(value)), 0,
@@ -303,7 +311,8 @@ void ObjectReader::finish() const {
 }
 
 bool is_unknown_key(const Error& error) {
-  return std::string_view(error.what()).contains(not_known);
+  const std::string_view text(error.what());  // "'tap.uud' is not ...": a value may have the same words
+  return text.starts_with('\'') && text.substr(text.find('\'', 1) + 1).starts_with(not_known);
 }
 
 }  // namespace podnic::bindings

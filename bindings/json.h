@@ -44,8 +44,11 @@ Json to_json(const model::NetState& state);
 /// "tap.uid".
 class ObjectReader {
  public:
+  /// How its keys, and those of objects in it, are compared with the known ones.
+  enum class Keys : std::uint8_t { exact, any_case };
+
   /// `where`: the object's own path, empty for the outermost.
-  ObjectReader(const Json& object, std::string where);
+  ObjectReader(const Json& object, std::string where, Keys keys = Keys::exact);
 
   /// nullptr when it is absent or null.
   const Json* find(std::string_view key);
@@ -70,11 +73,16 @@ class ObjectReader {
 
  private:
   [[nodiscard]] std::string path(std::string_view key) const;
+  [[nodiscard]] bool same(std::string_view key, std::string_view known) const;
 
   const Json* object_;
   std::string where_;
+  Keys keys_;
   std::vector<std::string_view> known_;
 };
+
+/// The value as JSON, cut where it is long: for messages.
+std::string short_text(const Json& value);
 
 /// True for what ObjectReader::finish() throws.
 bool is_unknown_key(const Error& error);

@@ -27,8 +27,7 @@ std::optional<DaemonClient> reach_daemon(const ServiceConfig& config) {
     return DaemonClient(config.socket);
   } catch (const Error& error) {
     const int number = error.error_number();
-    const bool hangs = number == ETIMEDOUT || number == EAGAIN;
-    if (number == ENOENT || number == ECONNREFUSED || (hangs && config.mode == ServiceMode::automatic))
+    if (number == ENOENT || number == ECONNREFUSED || config.mode == ServiceMode::automatic)
       return std::nullopt;
     throw;
   }
@@ -48,7 +47,10 @@ bool is_daemon_there(const ServiceConfig& config) {
 void start_service(const ServiceConfig& config, const bindings::Record& record, const Place& place,
                    const FileLock& held) {
   if (config.mode == ServiceMode::off || !is_service(record.leases)) return;
-  if (auto daemon = reach_daemon(config)) return serve_by_daemon(*daemon, record, place);
+  if (auto daemon = reach_daemon(config)) {
+    daemon->remove(record.id);  // of a former one, whose record somebody has removed
+    return serve_by_daemon(*daemon, record, place);
+  }
   if (config.mode == ServiceMode::daemon) {
     throw Error(fmt::format("no address server of the node answers at '{}'", config.socket))
         .hint("Start 'podnic daemon', or choose the mode 'process' in 'dhcp'.");
@@ -56,17 +58,23 @@ void start_service(const ServiceConfig& config, const bindings::Record& record, 
   start_service_process(record, place, held);
 }
 
-void end_service(const ServiceConfig& config, const std::string& state_dir, const std::string& id) {
+void end_service(const ServiceConfig& config, const std::string& state_dir, const std::string& id,
+                 const std::optional<bindings::Record>& record) {
   end_service_process(state_dir, id);
   // Whatever the configuration says now: it may have been another one that started the service, and a daemon
   // can have found the record.
+  const auto needs_daemon = [](ServiceMode mode) {
+    return mode == ServiceMode::automatic || mode == ServiceMode::daemon;
+  };
+  const auto& owner = record ? record->request.cni : std::nullopt;
+  const auto former = owner ? parse_service_mode(owner->service) : ServiceMode::automatic;
+  if (!needs_daemon(config.mode) && !needs_daemon(former.value_or(ServiceMode::automatic))) return;
   ServiceConfig asked = config;
-  const bool needs_none = config.mode == ServiceMode::off || config.mode == ServiceMode::process;
-  if (needs_none) asked.mode = ServiceMode::automatic;
+  if (!needs_daemon(config.mode)) asked.mode = ServiceMode::automatic;
   try {
     if (auto daemon = reach_daemon(asked)) daemon->remove(id);
   } catch (const Error&) {
-    if (!needs_none) throw;
+    if (asked.mode != ServiceMode::automatic) throw;
   }
 }
 

@@ -17,8 +17,10 @@ bool is_daemon_there(const ServiceConfig& config);
 void start_service(const ServiceConfig& config, const bindings::Record& record, const Place& place,
                    const FileLock& held);
 
-/// Whoever answers. Nothing to end is no error. Throws Error.
-void end_service(const ServiceConfig& config, const std::string& state_dir, const std::string& id);
+/// Whoever answers. Nothing to end is no error. The daemon is asked unless neither the configuration nor the
+/// attachment's record, if there is one, has to do with it. Throws Error.
+void end_service(const ServiceConfig& config, const std::string& state_dir, const std::string& id,
+                 const std::optional<bindings::Record>& record);
 
 /// What is wrong with it, nullopt when nothing is.
 std::optional<model::Drift> check_service(const ServiceConfig& config, const bindings::Record& record,

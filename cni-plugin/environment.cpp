@@ -100,9 +100,16 @@ class Pairs {
   std::vector<std::string> known_;
 };
 
+/// In whatever case, as the CNI library has it.
+bool is_word(std::string_view text, std::string_view word) {
+  return std::ranges::equal(text, word, [](char c, char wanted) {
+    return (c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c) == wanted;
+  });
+}
+
 Parsed<bool> parse_flag(std::string_view text) {
-  if (text == "1" || text == "true" || text == "True") return true;
-  if (text == "0" || text == "false" || text == "False") return false;
+  if (text == "1" || is_word(text, "true")) return true;
+  if (text == "0" || is_word(text, "false")) return false;
   return std::unexpected(ParseError{fmt::format("'{}' is neither true nor false", text)});
 }
 
@@ -135,10 +142,11 @@ Args parse_args(std::string_view text) {
             .ip = pairs.parsed("IP", parse_address),
             .pod_name = pairs.take("K8S_POD_NAME").value_or(""),
             .pod_namespace = pairs.take("K8S_POD_NAMESPACE").value_or(""),
+            .pod_uid = pairs.take("K8S_POD_UID").value_or(""),
             .tap_name = pairs.parsed("TC_REDIRECT_TAP_NAME", check_interface_name).value_or(""),
             .tap_uid = pairs.parsed("TC_REDIRECT_TAP_UID", parse_user),
             .tap_gid = pairs.parsed("TC_REDIRECT_TAP_GID", parse_user)};
-  for (const char* no_use : {"K8S_POD_UID", "K8S_POD_INFRA_CONTAINER_ID"}) pairs.take(no_use);
+  pairs.take("K8S_POD_INFRA_CONTAINER_ID");  // CNI_CONTAINERID
   if (!ignore_unknown) pairs.finish();
   return args;
 }
@@ -160,9 +168,13 @@ Environment read_environment(const Variables& variables) {
     refuse(fmt::format("CNI_IFNAME: {}", name.error().message));
   environment.netns =
       command == Command::del ? value_of(variables, "CNI_NETNS") : required(variables, "CNI_NETNS", command);
+  // The record keeps it, for processes that are started elsewhere.
+  if (command != Command::del && environment.netns.front() != '/')
+    refuse(fmt::format("CNI_NETNS '{}' is not an absolute path", environment.netns));
   // What DEL has to take away does not depend on the arguments.
   if (command != Command::del) environment.args = parse_args(value_of(variables, "CNI_ARGS"));
-  environment.own_netns_allowed = !value_of(variables, "CNI_NETNS_OVERRIDE").empty();
+  const std::string override_netns = value_of(variables, "CNI_NETNS_OVERRIDE");
+  environment.own_netns_allowed = override_netns == "1" || is_word(override_netns, "true");
   return environment;
 }
 

@@ -24,6 +24,7 @@ struct Args {
   std::optional<IpAddress> ip;
   std::string pod_name;  ///< K8S_POD_NAME
   std::string pod_namespace;
+  std::string pod_uid;
   /// As tc-redirect-tap reads them, so that a chain can change plugins.
   std::string tap_name;
   std::optional<std::uint32_t> tap_uid;

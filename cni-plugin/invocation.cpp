@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "bindings/host_name.h"
 #include "bindings/json.h"
 #include "cni-plugin/names.h"
 #include "cni-plugin/runtime_request.h"
@@ -17,6 +18,11 @@ using bindings::Json;
 using bindings::ObjectReader;
 
 constexpr std::string_view what_the_input_is = "the configuration on standard input";
+
+constexpr std::array<std::pair<std::string_view, ServiceMode>, 4> modes{{{"auto", ServiceMode::automatic},
+                                                                         {"daemon", ServiceMode::daemon},
+                                                                         {"process", ServiceMode::process},
+                                                                         {"off", ServiceMode::off}}};
 
 [[noreturn]] void refuse(Code code, std::string sentence, std::string hint = {}) {
   throw CniError(code, std::move(sentence), std::move(hint));
@@ -81,37 +87,28 @@ std::string read_path(ObjectReader& reader, std::string_view key, const std::str
   return path;
 }
 
-constexpr std::array<std::pair<std::string_view, ServiceMode>, 4> modes{{{"auto", ServiceMode::automatic},
-                                                                         {"daemon", ServiceMode::daemon},
-                                                                         {"process", ServiceMode::process},
-                                                                         {"off", ServiceMode::off}}};
-
-std::string_view name_of(ServiceMode mode) {
-  return std::ranges::find(modes, mode, &std::pair<std::string_view, ServiceMode>::second)->first;
-}
-
-Parsed<ServiceMode> parse_mode(std::string_view text) {
-  const auto* found = std::ranges::find(modes, text, &std::pair<std::string_view, ServiceMode>::first);
-  if (found == modes.end()) return std::unexpected(ParseError{"must be auto, daemon, process or off"});
-  return found->second;
-}
-
-ServiceConfig read_service(ObjectReader& reader) {
-  ServiceConfig service;
+void read_service(ObjectReader& reader, ServiceConfig& service) {
   if (auto dhcp = reader.object("dhcp")) {
-    service.mode = dhcp->parsed("mode", parse_mode).value_or(service.mode);
     service.socket = read_path(*dhcp, "socket", service.socket);
+    service.mode = dhcp->parsed("mode", parse_service_mode).value_or(service.mode);
     dhcp->finish();
   }
-  return service;
 }
 
-/// What every verb needs.
+/// What every verb needs. Without the state folder nothing can be found; of the rest DEL takes what it can
+/// get, as ADD may have been refused for it.
 void read_common(ObjectReader& reader, Invocation& invocation) {
-  invocation.network = read_network_name(reader);
+  const auto read = [&](auto&& part) {
+    try {
+      part();
+    } catch (const Error&) {
+      if (invocation.environment.command != Command::del) throw;
+    }
+  };
+  read([&] { invocation.log = read_path(reader, "log", ""); });
+  read([&] { invocation.network = read_network_name(reader); });
   invocation.state_dir = read_path(reader, "stateDir", invocation.state_dir);
-  invocation.log = read_path(reader, "log", "");
-  invocation.service = read_service(reader);
+  read([&] { read_service(reader, invocation.service); });
 }
 
 /// A misspelt capability would never be heard of again: the runtime passes over those that it does not know.
@@ -138,8 +135,18 @@ std::optional<NetworkResult> read_previous(ObjectReader& reader) {
   });
 }
 
+/// The attachment is that of the container's interface: a second podnic would take the first one's tap.
+void refuse_second_guest(const NetworkResult& previous, const std::string& container) {
+  const auto found = std::ranges::find(previous.interfaces, container, &NetworkResult::Interface::sandbox);
+  if (found == previous.interfaces.end()) return;
+  refuse(Code::bad_config,
+         fmt::format("a plugin before podnic has given the guest its NIC already: '{}' in 'prevResult'",
+                     found->name),
+         "One podnic, or tc-redirect-tap, in a chain: a second NIC of the guest has a chain of its own.");
+}
+
 /// Keys that are known elsewhere, and why they have no place here.
-void refuse_foreign_keys(ObjectReader& reader) {
+void refuse_foreign_keys(const Json& config) {
   constexpr std::array<std::array<std::string_view, 2>, 3> foreign{{
       {"ipam", "Addresses come from the plugin before podnic in the chain: 'ipam' belongs there."},
       {"id", "The plugin makes it of container ID and interface."},
@@ -147,10 +154,10 @@ void refuse_foreign_keys(ObjectReader& reader) {
        "The binding masquerade does that for the guest; for the pod it belongs to the plugin before."},
   }};
   for (const auto& [key, why] : foreign) {
-    const Json* value = reader.find(key);
-    if (value == nullptr) continue;
+    const auto found = config.find(key);
+    if (found == config.end() || found->is_null()) continue;
     refuse(Code::unsupported_field,
-           fmt::format("'{}' is not for podnic (its value is {})", key, value->dump(-1, ' ', true)),
+           fmt::format("'{}' is not for podnic (its value is {})", key, bindings::short_text(*found)),
            std::string(why));
   }
 }
@@ -170,29 +177,32 @@ void convert_dns(Json& config) {
 }
 
 /// ADD, CHECK and STATUS: the whole configuration.
-void read_all(ObjectReader& reader, Invocation& invocation) {
+void read_all(const Json& config, ObjectReader& reader, Invocation& invocation) {
   const Environment& environment = invocation.environment;
   reader.text("type");
   if (auto capabilities = reader.object("capabilities")) read_capabilities(*std::move(capabilities));
   const RuntimeRequest runtime = read_runtime_config(text_of_object(reader, "runtimeConfig"));
   const RuntimeRequest args = read_config_args(text_of_object(reader, "args"));
   for (const char* of_gc : {"cni.dev/valid-attachments", "cni.dev/attachments"}) reader.find(of_gc);
-  refuse_foreign_keys(reader);
+  refuse_foreign_keys(config);
 
   bindings::Request base;
   if (!environment.interface.empty()) base.interface = environment.interface;
   const bool has_resolv_conf = reader.find("resolvConf") != nullptr;
   // The guest is the pod to the world.
-  base.hostname = environment.args.pod_name;
+  base.hostname = bindings::host_name_of_pod(environment.args.pod_name);
   bindings::Request& request = invocation.request;
   request = bindings::read_request(reader, std::move(base));
   reader.finish();
   if (const auto& previous = invocation.previous; previous) {
-    if (!request.dns && !has_resolv_conf && !previous->dns.nameservers.empty())
-      request.dns = to_dns(previous->dns, "prevResult.dns.nameservers");
-    require_ips(runtime.ips.empty() ? args.ips : runtime.ips, *previous);
+    if (!request.dns && !has_resolv_conf)
+      request.dns = usable_dns(previous->dns, "prevResult.dns.nameservers", invocation.notes);
+    const std::vector<IpPrefix> environment_ips =
+        environment.args.ip ? std::vector{IpPrefix::of(*environment.args.ip)} : std::vector<IpPrefix>();
+    const std::vector<IpPrefix>& of_args = args.ips.empty() ? environment_ips : args.ips;
+    require_ips(runtime.ips.empty() ? of_args : runtime.ips, *previous);
   }
-  apply(runtime, args, environment.args, request);
+  apply(runtime, args, environment.args, request, invocation.notes);
   if (bindings::find_binding(request.binding).needs_helper) {
     throw Error(fmt::format("binding {} is not for a chain of plugins: nobody would start its helper",
                             request.binding),
@@ -209,11 +219,16 @@ void read_all(ObjectReader& reader, Invocation& invocation) {
   bindings::validate(request);
 }
 
-std::vector<ValidAttachment> read_valid(ObjectReader& reader) {
-  const Json* list = reader.find("cni.dev/valid-attachments");
-  // As the CNI library called it before the specification was final.
-  if (list == nullptr) list = reader.find("cni.dev/attachments");
-  if (list == nullptr) reader.refuse("cni.dev/valid-attachments", "is missing, and GC needs it");
+std::vector<ValidAttachment> read_valid(ObjectReader& reader, const Json& config) {
+  // The second is what the CNI library called it before the specification was final.
+  constexpr std::array<const char*, 2> keys{"cni.dev/valid-attachments", "cni.dev/attachments"};
+  const Json* list = reader.find(keys[0]);
+  if (list == nullptr) list = reader.find(keys[1]);
+  if (list == nullptr) {
+    // How Go writes a list of none.
+    if (config.contains(keys[0]) || config.contains(keys[1])) return {};
+    reader.refuse(keys[0], "is missing, and GC needs it");
+  }
   if (!list->is_array()) reader.refuse("cni.dev/valid-attachments", "must be a list of objects");
   std::vector<ValidAttachment> valid;
   for (std::size_t i = 0; i < list->size(); ++i) {
@@ -227,6 +242,16 @@ std::vector<ValidAttachment> read_valid(ObjectReader& reader) {
 }
 
 }  // namespace
+
+std::string_view name_of(ServiceMode mode) {
+  return std::ranges::find(modes, mode, &std::pair<std::string_view, ServiceMode>::second)->first;
+}
+
+Parsed<ServiceMode> parse_service_mode(std::string_view text) {
+  const auto* found = std::ranges::find(modes, text, &std::pair<std::string_view, ServiceMode>::first);
+  if (found == modes.end()) return std::unexpected(ParseError{"must be auto, daemon, process or off"});
+  return found->second;
+}
 
 std::string version_json(std::string_view input) {
   std::string version(text_of(newest_version));
@@ -254,9 +279,7 @@ SpecVersion version_for_errors(std::string_view input) {
   }
 }
 
-Invocation read_invocation(Environment environment, std::string_view input) {
-  Invocation invocation;
-  invocation.environment = std::move(environment);
+void read_invocation(std::string_view input, Invocation& invocation) {
   const Command command = invocation.environment.command;
   Json config =
       with_code(Code::undecodable, [&] { return bindings::parse_object(input, what_the_input_is); });
@@ -264,15 +287,15 @@ Invocation read_invocation(Environment environment, std::string_view input) {
   invocation.version = read_version(reader);
   require_version_of(command, invocation.version);
   with_code(Code::bad_config, [&] { read_common(reader, invocation); });
-  if (command == Command::del) return invocation;
+  if (command == Command::del) return;
   if (command == Command::gc) {
-    invocation.valid = with_code(Code::bad_config, [&] { return read_valid(reader); });
-    return invocation;
+    invocation.valid = with_code(Code::bad_config, [&] { return read_valid(reader, config); });
+    return;
   }
   invocation.previous = read_previous(reader);
   with_code(Code::bad_config, [&] {
     convert_dns(config);
-    read_all(reader, invocation);
+    read_all(config, reader, invocation);
   });
   if (command == Command::add && !invocation.previous) {
     refuse(
@@ -280,9 +303,9 @@ Invocation read_invocation(Environment environment, std::string_view input) {
         "there is no 'prevResult': podnic is the first plugin of the chain, and has no pod NIC to work on",
         "Put a plugin that makes the pod's interface before it, such as bridge, ptp or macvlan with 'ipam'.");
   }
+  if (command == Command::add) refuse_second_guest(*invocation.previous, invocation.environment.container);
   if (command == Command::check && !invocation.previous)
     refuse(Code::bad_config, "there is no 'prevResult', and CHECK needs it");
-  return invocation;
 }
 
 }  // namespace podnic::cni

@@ -22,6 +22,9 @@ enum class ServiceMode : std::uint8_t {
   off,
 };
 
+std::string_view name_of(ServiceMode mode);
+Parsed<ServiceMode> parse_service_mode(std::string_view text);
+
 struct ServiceConfig {
   ServiceMode mode = ServiceMode::automatic;
   std::string socket = "/run/podnic/daemon.sock";  ///< the daemon's
@@ -41,7 +44,8 @@ struct Invocation {
   bindings::Request request;  ///< ADD, CHECK, STATUS: with what the runtime asked for; DEL, GC: of no use
   std::string state_dir = "/run/podnic";
   ServiceConfig service;
-  std::string log;  ///< a file; empty: none
+  std::string log;                 ///< a file; empty: none
+  std::vector<std::string> notes;  ///< ADD: what cannot be had of what others have asked for
   std::optional<NetworkResult> previous;
   std::vector<ValidAttachment> valid;  ///< GC
 };
@@ -52,8 +56,9 @@ std::string version_json(std::string_view input);
 /// The version to say an error in: the configuration's where it has one that is known, else the newest.
 SpecVersion version_for_errors(std::string_view input);
 
-/// Reads everything but VERSION. DEL and GC look at no more than they need: a configuration that has become
-/// malformed must not keep a pod from going. Throws CniError.
-Invocation read_invocation(Environment environment, std::string_view input);
+/// Reads everything but VERSION into an invocation that has its environment. DEL and GC look at no more than
+/// they need: a configuration that has become malformed must not keep a pod from going. Throws CniError; what
+/// has been read by then, such as where to log, is there.
+void read_invocation(std::string_view input, Invocation& invocation);
 
 }  // namespace podnic::cni

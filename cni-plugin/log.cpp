@@ -41,6 +41,7 @@ std::string log_line(const Invocation& invocation, const std::vector<std::string
   put("netns", environment.netns);
   put("pod", environment.args.pod_name);
   put("namespace", environment.args.pod_namespace);
+  put("uid", environment.args.pod_uid);
   put("traceparent", environment.traceparent);
   json["milliseconds"] = static_cast<double>(duration.count()) / 1000;
   if (!notes.empty()) json["notes"] = notes;

@@ -61,22 +61,26 @@ void print(std::string_view text) {
   }
 }
 
+/// Whoever started it may have closed standard error, or its disk may be full: that is no fault of the call.
 void tell(std::string_view sentence) {
-  fmt::print(stderr, "podnic: {}\n", sentence);
+  const std::string line = fmt::format("podnic: {}\n", sentence);
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
 }
 
 /// Gives back the notes.
 std::vector<std::string> run_verb(const Invocation& invocation) {
   switch (invocation.environment.command) {
     case Command::add: {
-      Added added = add(invocation);
+      const Added added = add(invocation);
       try {
         print(added.result);
       } catch (...) {
-        del(invocation);  // nobody knows that it succeeded
+        if (added.created) del(invocation);  // nobody knows that it succeeded
         throw;
       }
-      return std::move(added.notes);
+      std::vector<std::string> notes = invocation.notes;
+      notes.insert(notes.end(), added.notes.begin(), added.notes.end());
+      return notes;
     }
     case Command::del:
       del(invocation);
@@ -96,7 +100,8 @@ std::vector<std::string> run_verb(const Invocation& invocation) {
   return {};
 }
 
-void run_and_log(const Invocation& invocation) {
+void run_and_log(Environment environment, std::string_view input) {
+  Invocation invocation{.environment = std::move(environment)};
   const auto start = std::chrono::system_clock::now();
   const auto log = [&](const std::vector<std::string>& notes, const CniError* error) {
     for (const std::string& note : notes) tell(note);
@@ -107,6 +112,7 @@ void run_and_log(const Invocation& invocation) {
       tell(fmt::format("writing log '{}': {}", invocation.log, describe_errno(errno)));
   };
   try {
+    read_invocation(input, invocation);
     log(run_verb(invocation), nullptr);
   } catch (const CniError& error) {
     log({}, &error);
@@ -134,7 +140,7 @@ int run() {
       if (environment.command == Command::version) {
         print(version_json(input));
       } else {
-        run_and_log(read_invocation(std::move(environment), input));
+        run_and_log(std::move(environment), input);
       }
       return 0;
     } catch (const CniError& error) {

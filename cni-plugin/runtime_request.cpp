@@ -16,6 +16,11 @@ using bindings::Json;
 using bindings::ObjectReader;
 using bindings::PortForward;
 
+/// Runtimes and plugins are written in Go, whose encoding/json takes "Servers" for "servers": containerd's
+/// github.com/containerd/go-cni says "Servers", "HostPort", "IngressRate", as its structs have no other
+/// names.
+constexpr auto runtime_keys = ObjectReader::Keys::any_case;
+
 constexpr std::array<std::pair<std::string_view, std::uint8_t>, 3> protocols{
     {{"tcp", IPPROTO_TCP}, {"udp", IPPROTO_UDP}, {"sctp", IPPROTO_SCTP}}};
 
@@ -48,7 +53,7 @@ std::vector<PortForward> read_mappings(ObjectReader& reader) {
   for (std::size_t i = 0; i < list->size(); ++i) {
     const std::string key = fmt::format("portMappings[{}]", i);
     if (!(*list)[i].is_object()) reader.refuse(key, "must be an object");
-    ports.push_back(read_mapping(ObjectReader((*list)[i], "runtimeConfig." + key)));
+    ports.push_back(read_mapping(ObjectReader((*list)[i], "runtimeConfig." + key, runtime_keys)));
   }
   return ports;
 }
@@ -73,7 +78,7 @@ bool is_covered(const std::vector<PortForward>& forwards, const PortForward& por
 
 RuntimeRequest read_runtime_config(std::string_view json) {
   const Json object = bindings::parse_object(json, "'runtimeConfig'");
-  ObjectReader reader(object, "runtimeConfig");
+  ObjectReader reader(object, "runtimeConfig", runtime_keys);
   RuntimeRequest request{.ports = read_mappings(reader),
                          .mac = reader.parsed("mac", MacAddress::parse),
                          .ips = read_ips(reader),
@@ -119,8 +124,21 @@ dhcp::Dns to_dns(const NetworkResult::Dns& dns, std::string_view where) {
   return result;
 }
 
+std::optional<dhcp::Dns> usable_dns(const NetworkResult::Dns& dns, std::string_view where,
+                                    std::vector<std::string>& notes) {
+  NetworkResult::Dns usable = dns;
+  std::erase_if(usable.nameservers, [&](const std::string& text) {
+    const auto server = IpAddress::parse(text);
+    if (server) return false;
+    notes.push_back(fmt::format("A server of '{}' is left out: {}.", where, server.error().message));
+    return true;
+  });
+  if (usable.nameservers.empty()) return std::nullopt;
+  return to_dns(usable, where);
+}
+
 void apply(const RuntimeRequest& config, const RuntimeRequest& args, const Args& environment,
-           bindings::Request& request) {
+           bindings::Request& request, std::vector<std::string>& notes) {
   for (const auto& mac : {environment.mac, args.mac, config.mac}) {
     if (mac) request.mac = mac;
   }
@@ -131,7 +149,9 @@ void apply(const RuntimeRequest& config, const RuntimeRequest& args, const Args&
     }
   }
   if (config.bandwidth) request.bandwidth = *config.bandwidth;
-  if (config.dns) request.dns = to_dns(*config.dns, "runtimeConfig.dns.servers");
+  if (config.dns) {
+    if (auto dns = usable_dns(*config.dns, "runtimeConfig.dns.servers", notes)) request.dns = std::move(*dns);
+  }
   if (!environment.tap_name.empty()) request.tap.name = environment.tap_name;
   if (environment.tap_uid) request.tap.uid = environment.tap_uid;
   if (environment.tap_gid) {

@@ -31,10 +31,15 @@ RuntimeRequest read_config_args(std::string_view json);
 /// Error(bad_request) for a name server that is no address; `where` is the key to blame.
 dhcp::Dns to_dns(const NetworkResult::Dns& dns, std::string_view where);
 
+/// The same of others' settings: they say "fe80::1%eth0", which no guest could use. What is left out is a
+/// note. nullopt where no server is left: then they decide nothing.
+std::optional<dhcp::Dns> usable_dns(const NetworkResult::Dns& dns, std::string_view where,
+                                    std::vector<std::string>& notes);
+
 /// Lays over the configuration's request what the runtime asks for; runtimeConfig beats args.cni, and that
 /// CNI_ARGS. Throws Error(bad_request) for what cannot be had.
 void apply(const RuntimeRequest& config, const RuntimeRequest& args, const Args& environment,
-           bindings::Request& request);
+           bindings::Request& request, std::vector<std::string>& notes);
 
 /// Throws Error(bad_request) when an address that was asked for is not among those that the plugins before
 /// have given.

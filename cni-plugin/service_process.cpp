@@ -34,7 +34,7 @@ std::string file_of(const std::string& state_dir, const std::string& id) {
 
 /// Empty when it cannot be read.
 std::string read_file(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   std::array<char, 4096> text{};
   const ssize_t size = fd.valid() ? ::read(fd.get(), text.data(), text.size()) : -1;
   return {text.data(), size > 0 ? static_cast<std::size_t>(size) : 0};

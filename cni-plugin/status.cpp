@@ -1,5 +1,6 @@
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <variant>
@@ -38,9 +39,9 @@ model::Plan example_plan(const bindings::Request& request) {
 /// The folder is made at the first ADD.
 void check_state_folder(const std::string& path) {
   const RecordStore store(path, RecordStore::Missing::ignore);
-  const std::string parent = split_path(path).folder;
-  struct stat folder{};
-  if (::stat(path.c_str(), &folder) != 0 && ::stat(parent.c_str(), &folder) != 0)
+  if (::access(path.c_str(), F_OK) == 0) return store.require_room();
+  const std::string parent = split_path(path.substr(0, path.find_last_not_of('/') + 1)).folder;
+  if (::faccessat(AT_FDCWD, parent.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
     throw Error(fmt::format("state folder '{}' cannot be made", path), errno);
 }
 

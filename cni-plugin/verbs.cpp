@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <memory>
 #include <utility>
 
 #include "attachment/attachment.h"
@@ -14,6 +16,7 @@
 #include "cni-plugin/address_service.h"
 #include "cni-plugin/names.h"
 #include "cni-plugin/service_process.h"
+#include "netsetup/types/folder.h"
 
 namespace podnic::cni {
 namespace {
@@ -81,32 +84,37 @@ void remove_attachment(const Invocation& invocation, const std::string& id, cons
                        std::vector<std::string>& failures) {
   const RecordStore store(invocation.state_dir, RecordStore::Missing::ignore);
   const FileLock lock(invocation.state_dir, id);
-  const auto end = [&] { end_service(invocation.service, invocation.state_dir, id); };
+  const std::optional<Record> record = load_if_readable(store, id);
+  const auto end = [&] { end_service(invocation.service, invocation.state_dir, id, record); };
+  const std::size_t before = failures.size();
   attempt(failures, end);
+  const bool answers = failures.size() == before;
   attempt(failures, [&] { remove_wiring(store, id, netns); });
   // A daemon that has just started may have read the record while it was still there.
-  attempt(failures, end);
+  if (answers) attempt(failures, end);
 }
 
-/// Ends the service of a former container that nobody has deleted, as its sockets may hold what is needed
-/// now; when the attachment is refused and that one is still there, its guest is answered again.
-Attachment attach_or_serve_former(const Invocation& invocation, const RecordStore& store, const Place& place,
-                                  const FileLock& held) {
-  const std::string& id = invocation.request.id;
-  const std::optional<Record> former = load_if_readable(store, id);
-  end_service(invocation.service, invocation.state_dir, id);
-  try {
-    return attach(invocation.request, place);
-  } catch (...) {
-    if (former && former->phase == bindings::Phase::attached && load_if_readable(store, id) == former) {
-      std::vector<std::string> ignored;  // why the attachment was refused matters more
-      attempt(ignored, [&] {
-        start_service(invocation.service, *former,
-                      {.netns = former->netns_path, .state_dir = place.state_dir}, held);
-      });
-    }
-    throw;
-  }
+/// A guest that is still there, as ADD is refused, is answered as it was before.
+void serve_former(const Invocation& invocation, const RecordStore& store, const std::optional<Record>& former,
+                  const FileLock& held) {
+  if (!former || former->phase != bindings::Phase::attached) return;
+  const std::optional<Record> now = load_if_readable(store, former->id);
+  if (!now || now->netns != former->netns || now->phase != bindings::Phase::attached) return;
+  ServiceConfig config = invocation.service;
+  if (former->request.cni)
+    config.mode = parse_service_mode(former->request.cni->service).value_or(ServiceMode::automatic);
+  std::vector<std::string> ignored;  // why the attachment was refused matters more
+  attempt(ignored,
+          [&] { start_service(config, *now, {.netns = now->netns_path, .state_dir = store.path()}, held); });
+}
+
+/// With the folder of the path as it is to everybody: /var/run is a symbolic link of the node, which a
+/// daemon in a container need not have.
+Place place_of(const Invocation& invocation) {
+  const auto [folder, name] = split_path(invocation.environment.netns);
+  const std::unique_ptr<char, void (*)(void*)> real(::realpath(folder.c_str(), nullptr), ::free);
+  return {.netns = real ? fmt::format("{}/{}", real.get(), name) : invocation.environment.netns,
+          .state_dir = invocation.state_dir};
 }
 
 void require_none(const std::vector<std::string>& failures) {
@@ -139,52 +147,68 @@ void check_previous(const Record& record, const NetworkResult& previous, const s
 Added add(const Invocation& invocation) {
   const Environment& environment = invocation.environment;
   enter_foreign_netns(environment);
-  const Place place{.netns = environment.netns, .state_dir = invocation.state_dir};
+  const Place place = place_of(invocation);
   const std::string& id = invocation.request.id;
   const RecordStore store = with_code(
       Code::io_failure, [&] { return RecordStore(invocation.state_dir, RecordStore::Missing::create); });
   return with_code(Code::attach_failed, [&] {
     const FileLock lock(invocation.state_dir, id);
-    const Attachment attachment = attach_or_serve_former(invocation, store, place, lock);
+    const std::optional<Record> former = load_if_readable(store, id);
+    std::optional<Attachment> attachment;
     try {
+      // That of a container that nobody has deleted: its sockets may hold what is needed now.
+      if (store.has(id) || is_service_process_running(invocation.state_dir, id).has_value())
+        with_code(Code::service_failed,
+                  [&] { end_service(invocation.service, invocation.state_dir, id, former); });
+      attachment = attach(invocation.request, place);
       with_code(Code::service_failed,
-                [&] { start_service(invocation.service, attachment.record, place, lock); });
+                [&] { start_service(invocation.service, attachment->record, place, lock); });
     } catch (...) {
-      if (attachment.created) {
+      if (attachment && attachment->created) {
         // A daemon that did not answer in time may serve it all the same.
         std::vector<std::string> ignored;
-        attempt(ignored, [&] { end_service(invocation.service, invocation.state_dir, id); });
+        attempt(ignored,
+                [&] { end_service(invocation.service, invocation.state_dir, id, attachment->record); });
         detach({.id = id}, place);
+      } else {
+        serve_former(invocation, store, former, lock);
       }
+      if (!attachment) with_code(Code::io_failure, [&] { store.require_room(); });
       throw;
     }
     const NetworkResult result =
-        with_guest(*invocation.previous, attachment.record, environment.netns, environment.container);
-    return Added{.result = write_result(result, invocation.version), .notes = attachment.notes};
+        with_guest(*invocation.previous, attachment->record, environment.netns, environment.container);
+    return Added{.result = write_result(result, invocation.version),
+                 .notes = attachment->notes,
+                 .created = attachment->created};
   });
 }
 
 void del(const Invocation& invocation) {
   const Environment& environment = invocation.environment;
   std::vector<std::string> failures;
+  const Place place = place_of(invocation);
   with_code(Code::detach_failed, [&] {
     // As ADD does. Where it cannot be entered all that cannot be done there will be said.
-    if (const auto netns = open_if_there(environment.netns)) attempt(failures, [&] { netns->enter(); });
-    remove_attachment(invocation, attachment_id(environment.container, environment.interface),
-                      environment.netns, failures);
+    if (const auto netns = open_if_there(place.netns)) attempt(failures, [&] { netns->enter(); });
+    remove_attachment(invocation, attachment_id(environment.container, environment.interface), place.netns,
+                      failures);
   });
   require_none(failures);
 }
 
 void check(const Invocation& invocation) {
   const Environment& environment = invocation.environment;
-  const Place place{.netns = environment.netns, .state_dir = invocation.state_dir};
+  const Place place = place_of(invocation);
   const Target target{.id = invocation.request.id};
   std::vector<model::Drift> drifts;
-  const Record record = with_code(Code::unknown_container, [&] {
-    enter_netns_of(target, place);  // as ADD does
-    return find_attachment(target, place);
+  const bool is_known = with_code(Code::io_failure, [&] {
+    return RecordStore(invocation.state_dir, RecordStore::Missing::ignore).has(target.id);
   });
+  if (!is_known)
+    throw CniError(Code::unknown_container, fmt::format("there is no attachment '{}'", target.id));
+  with_code(Code::bad_environment, [&] { enter_netns_of(target, place); });  // as ADD does
+  const Record record = with_code(Code::io_failure, [&] { return find_attachment(target, place); });
   with_code(Code::drifted, [&] {
     drifts = drifts_of(record, place);
     if (const auto fault = check_service(invocation.service, record, invocation.state_dir))
@@ -203,23 +227,40 @@ void check(const Invocation& invocation) {
 
 void gc(const Invocation& invocation) {
   std::vector<std::string> failures;
+  std::optional<CniError> busy;
+  // One that cannot be removed must not keep the others.
+  const auto remove = [&](const std::string& id) {
+    try {
+      with_code(Code::detach_failed, [&] { remove_attachment(invocation, id, {}, failures); });
+    } catch (const CniError& error) {
+      if (error.code() == Code::try_again) {
+        busy = error;
+      } else {
+        failures.emplace_back(error.what());
+      }
+    }
+  };
   with_code(Code::detach_failed, [&] {
     const RecordStore store(invocation.state_dir, RecordStore::Missing::ignore);
     const std::vector<std::string> ids = store.ids();
     for (const std::string& id : ids) {
-      const std::optional<Record> record = load_if_readable(store, id);
-      const auto owner = record ? record->request.cni : std::nullopt;
-      if (!owner || owner->network != invocation.network) continue;
-      const ValidAttachment attachment{.container = owner->container, .interface = owner->interface};
-      if (std::ranges::find(invocation.valid, attachment) == invocation.valid.end())
-        remove_attachment(invocation, id, {}, failures);
+      try {
+        const std::optional<Record> record = store.load(id);
+        const auto owner = record ? record->request.cni : std::nullopt;
+        if (!owner || owner->network != invocation.network) continue;
+        const ValidAttachment attachment{.container = owner->container, .interface = owner->interface};
+        if (std::ranges::find(invocation.valid, attachment) == invocation.valid.end()) remove(id);
+      } catch (const Error& error) {
+        failures.emplace_back(error.what());  // nothing says whose it is
+      }
     }
     // One that serves an attachment whose record somebody else has removed.
     for (const std::string& id : service_process_ids(invocation.state_dir)) {
-      if (!std::ranges::binary_search(store.ids(), id)) remove_attachment(invocation, id, {}, failures);
+      if (!std::ranges::binary_search(store.ids(), id)) remove(id);
     }
   });
   require_none(failures);
+  if (busy) throw CniError(*busy);
 }
 
 }  // namespace podnic::cni

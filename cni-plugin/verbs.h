@@ -11,6 +11,7 @@ namespace podnic::cni {
 struct Added {
   std::string result;              ///< for standard output
   std::vector<std::string> notes;  ///< for people
+  bool created = false;            ///< false: it was there already
 };
 
 /// An ADD that fails leaves nothing.

@@ -56,6 +56,10 @@ bool comes_with_the_carrier(const Link& wanted, const Address& address);
 /// The route that the kernel makes for an address by itself when its link is up.
 std::optional<Route> prefix_route(const std::string& link, const Address& address);
 
+/// Of those, what links of ours lack: the kernel makes one once, and somebody may have taken it away.
+std::vector<Route> missing_prefix_routes(const NetState& observed, const NetState& wanted,
+                                         const Ownership& ownership);
+
 /// The state after the step, as far as `state` shows it.
 NetState simulate(NetState state, const Step& step);
 

@@ -202,6 +202,8 @@ std::vector<Drift> drifts(const NetState& observed, const NetState& wanted, cons
     if (!route.from_router_advertisement() && has_links(route) && !has_route(route))
       all.drifts.push_back({"route", to_string(route), std::string(absent)});
   }
+  for (const Route& route : missing_prefix_routes(observed, wanted, ownership))
+    all.drifts.push_back({"route", to_string(route), std::string(absent)});
   for (const Route& route : wanted.no_routes) {
     if (has_route(route)) all.drifts.push_back({"route", std::string(absent), to_string(route)});
   }

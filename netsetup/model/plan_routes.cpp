@@ -19,6 +19,10 @@ bool Planner::is_missing(const Route& route) const {
          std::ranges::find(now.routes, route) == now.routes.end();
 }
 
+void Planner::add_prefix_routes() {
+  for (Route& route : missing_prefix_routes(now, wanted, ownership)) emit(AddRoute{std::move(route)});
+}
+
 void Planner::add_ways_to_gateways() {
   for (const Route& way : wanted.no_routes) {
     if (std::ranges::find(now.routes, way) != now.routes.end()) continue;

@@ -83,6 +83,7 @@ struct Planner {
 
   void delete_routes();
   [[nodiscard]] bool is_missing(const Route& route) const;
+  void add_prefix_routes();
   /// The kernel wants to see a gateway's own route when it is given one by that gateway, not later. Where
   /// somebody has taken it away since, it is there for the time of the adding.
   void add_ways_to_gateways();

@@ -101,8 +101,18 @@ class Daemon(Case):
             runtime.add(container)
             self.assertEqual(runtime.left_over(), ["by-process-eth0.json", "by-process-eth0.service"])
             runtime.check(container)
+            with self.subTest("who has a process of his own does not ask it"):
+                listener.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        listener.accept()[0].close()
+                alone = self.runtime(PTP, OURS | {"dhcp": {"socket": self.socket, "mode": "process"}})
+                other = Container("alone")
+                for verb in (alone.add, alone.check, alone.delete):
+                    verb(other)
+                self.assertRaises(BlockingIOError, listener.accept)
             wanted = self.runtime(PTP, OURS | {"dhcp": {"socket": self.socket, "mode": "daemon"}}, version="1.0.0")
-            self.assertIn("does not answer", self.refused(100, wanted.add, Container("by-daemon")))
+            self.assertIn("does not answer", self.refused(103, wanted.add, Container("by-daemon")))
         runtime.delete(container)
         self.assert_clean(runtime)
 

@@ -34,9 +34,11 @@ json patched(json base, const json& patch) {
 }
 
 Invocation read(const json& environment, const std::string& input) {
-  return read_invocation(
-      with_code(Code::bad_environment, [&] { return read_environment(environment.get<Variables>()); }),
-      input);
+  Invocation invocation{.environment = with_code(Code::bad_environment, [&] {
+                          return read_environment(environment.get<Variables>());
+                        })};
+  read_invocation(input, invocation);
+  return invocation;
 }
 
 Invocation read(const json& environment, const json& config) {
@@ -130,6 +132,53 @@ TEST(CniInvocation, ThePodIsTheGuestToTheWorld) {
   EXPECT_EQ(read(args, {{"hostname", ""}}).request.hostname, "");
 }
 
+TEST(CniInvocation, APodsNameNeedNotBeAHosts) {
+  const auto host_of = [](const std::string& pod) {
+    return read({{"CNI_ARGS", "IgnoreUnknown=TRUE;K8S_POD_NAME=" + pod}}, json::object()).request.hostname;
+  };
+  const std::string launcher = "virt-launcher-" + std::string(48, 'a') + "-x7k2p";
+  EXPECT_EQ(host_of(launcher), launcher.substr(0, 62)) << "63 letters, and no '-' at the end";
+  EXPECT_EQ(host_of(std::string(64, 'x')), std::string(63, 'x'));
+  EXPECT_EQ(host_of("a.b.example."), "a.b.example");
+  for (const char* none : {"-x", "my..box", "a$(x)"}) EXPECT_EQ(host_of(none), "") << none;
+}
+
+/// As github.com/containerd/go-cni 1.1.6 marshals its structs (types.go), which have no names for JSON.
+TEST(CniInvocation, ContainerdsOwnNamesAreKnown) {
+  const json runtime = {
+      {"portMappings", {{{"HostPort", 8080}, {"ContainerPort", 80}, {"Protocol", "tcp"}, {"HostIP", ""}}}},
+      {"dns", {{"Servers", {"10.96.0.10"}}, {"Searches", {"svc.cluster.local"}}, {"Options", nullptr}}},
+      {"bandwidth",
+       {{"IngressRate", 10000000}, {"IngressBurst", 4294967295}, {"EgressRate", 0}, {"EgressBurst", 0}}}};
+  const Invocation invocation = read(json::object(), {{"runtimeConfig", runtime}, {"ports", {"22/tcp"}}});
+  EXPECT_EQ(invocation.request.ports.back().to_string(), "80/tcp");
+  EXPECT_EQ(invocation.request.dns->servers, std::vector{IpAddress::v4(10, 96, 0, 10)});
+  EXPECT_EQ(invocation.request.dns->search, std::vector<std::string>{"svc.cluster.local"});
+  EXPECT_EQ(invocation.request.bandwidth.ingress.rate, 10'000'000U);
+  EXPECT_EQ(invocation.request.bandwidth.egress, bindings::Limit{});
+}
+
+TEST(CniInvocation, ServersThatNoGuestCanUseAreNotes) {
+  const auto with = [](const json& servers, const json& runtime) {
+    const json previous = {{"dns", {{"nameservers", servers}}}};
+    return read(json::object(), {{"prevResult", previous}, {"runtimeConfig", {{"dns", runtime}}}});
+  };
+  const Invocation some = with({"fe80::1%eth0", "10.0.0.10", ""}, json::object());
+  EXPECT_EQ(some.request.dns->servers, std::vector{IpAddress::v4(10, 0, 0, 10)});
+  EXPECT_EQ(some.notes.size(), 2U);
+  EXPECT_FALSE(with({"fe80::1%eth0"}, json::object()).request.dns) << "the pod's resolv.conf has others";
+  EXPECT_EQ(with({"10.0.0.10"}, {{"servers", {"10.0.0.11"}}}).request.dns->servers,
+            std::vector{IpAddress::v4(10, 0, 0, 11)});
+}
+
+TEST(CniInvocation, ItsOwnNamespaceIsAllowedByTheWordsOfCni) {
+  const auto allows = [](const char* value) {
+    return read({{"CNI_NETNS_OVERRIDE", value}}, json::object()).environment.own_netns_allowed;
+  };
+  for (const char* yes : {"1", "true", "TRUE", "True"}) EXPECT_TRUE(allows(yes)) << yes;
+  for (const char* no : {"", "0", "false", "no", "yes"}) EXPECT_FALSE(allows(no)) << no;
+}
+
 TEST(CniInvocation, WhatIsNearerToThePodWins) {
   const auto mac = [](const char* args, const json& config) {
     return read({{"CNI_ARGS", args}}, config).request.mac->to_string();
@@ -167,10 +216,19 @@ TEST(CniInvocation, DeleteAndCollectLookAtNoMoreThanTheyNeed) {
   const json odd = {{"prots", 1}, {"mtu", -1}, {"binding", "none"}, {"prevResult", 7}, {"runtimeConfig", 7}};
   EXPECT_EQ(read({{"CNI_COMMAND", "DEL"}, {"CNI_ARGS", "nonsense"}, {"CNI_NETNS", nullptr}}, odd).network,
             "vmnet");
+  const json refused = {{"name", nullptr},
+                        {"log", "relative"},
+                        {"dhcp", {{"socket", "/run/x.sock"}, {"mod", "process"}}},
+                        {"stateDir", "/run/x"}};
+  const Invocation deletion = read({{"CNI_COMMAND", "DEL"}}, refused);
+  EXPECT_EQ(deletion.state_dir, "/run/x");
+  EXPECT_EQ(deletion.service.socket, "/run/x.sock");
   json collect = odd;
   collect["cniVersion"] = "1.1.0";
   collect["cni.dev/valid-attachments"] = {{{"containerID", "c1"}, {"ifname", "eth0"}, {"future", 1}}};
   EXPECT_THAT(read({{"CNI_COMMAND", "GC"}}, collect).valid, ElementsAre(ValidAttachment{"c1", "eth0"}));
+  const std::string none = R"({"cniVersion": "1.1.0", "name": "vmnet", "cni.dev/valid-attachments": null})";
+  EXPECT_THAT(read({{"CNI_COMMAND", "GC"}}, none).valid, testing::IsEmpty());
 }
 
 TEST(CniInvocation, TheTraceContextIsTakenOnlyWhenItIsOne) {
