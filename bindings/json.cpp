@@ -237,6 +237,7 @@ bool ObjectReader::same(std::string_view key, std::string_view known) const {
 
 const Json* ObjectReader::find(std::string_view key) {
   known_.push_back(key);
+  if (!object_->is_object()) return nullptr;  // an item of a list: something will be missing
   const auto& members = object_->get_ref<const Json::object_t&>();
   const auto found =
       std::ranges::find_if(members, [&](const auto& member) { return same(member.first, key); });

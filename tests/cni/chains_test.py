@@ -284,6 +284,14 @@ class Examples(Case):
         runtime.check(container)
         runtime.delete(container)
         self.assert_clean(runtime)
+        if "ips" in next(p for p in runtime.plugins() if p["type"] == "podnic").get("capabilities", {}):
+            address = next(ip["address"] for ip in container.result["ips"] if ip["address"][0] == "1")
+            network, length = address.split("/")
+            asked = f"{network.rpartition('.')[0]}.77/{length}"
+            container.capabilities["ips"] = [asked]
+            runtime.add(container)
+            self.assertIn(asked.split("/")[0], [ip["address"].split("/")[0] for ip in container.result["ips"]])
+            runtime.delete(container)
 
     def test_each_chain_runs(self):
         guide = (self.folder.parent / "docs/cni.md").read_text()
@@ -331,6 +339,47 @@ class Examples(Case):
                 self.assertIn(mount["name"], volumes)
         self.assertNotIn("add", pod["initContainers"][0]["securityContext"]["capabilities"])
         self.assertEqual(volumes["cni-bin"]["path"], "/opt/cni/bin")
+
+    def test_the_daemon_has_the_rights_that_it_needs(self):
+        """Those of its container, which is what serves the pods again after a restart."""
+        documents = yaml.safe_load_all((self.folder / "kubernetes/podnic.yaml").read_text())
+        container, = next(one for one in documents if one["kind"] == "DaemonSet")["spec"]["template"]["spec"]["containers"]
+        rights = "-all," + ",".join(f"+{name.lower()}" for name in container["securityContext"]["capabilities"]["add"])
+        command = container["command"]
+        self.assertEqual(command[:2] + command[-1:], ["podnic", "daemon", "--restore"])
+        daemon_socket = os.path.join(self.scratch, "daemon.sock")
+
+        def start():
+            daemon = subprocess.Popen(
+                ["setpriv", "--bounding-set", rights, "--inh-caps", "-all", "--no-new-privs",
+                 PODNIC.replace("cni-bin", "bin"), "daemon", "--socket", daemon_socket, "--state-dir", runtime.state, "--restore"])
+            cni.wait_until(lambda: os.path.exists(daemon_socket))
+            return daemon
+
+        runtime = self.runtime(PTP, OURS | {"dhcp": {"mode": "daemon", "socket": daemon_socket}})
+        pods = [Container(f"pod{i}") for i in range(3)]
+        os.makedirs("/run/netns", exist_ok=True)
+        daemon = start()
+        try:
+            for pod, binding in zip(pods, ("masquerade", "bridge", "tc")):
+                path = f"/run/netns/{pod.id}"
+                Path(path).touch()
+                subprocess.run(["mount", "--bind", pod.netns, path], check=True)
+                pod.netns = path
+                runtime.plugins()[1]["binding"] = binding
+                runtime.add(pod)
+            daemon.kill()
+            daemon.wait()
+            os.unlink(daemon_socket)
+            daemon = start()
+            for pod in pods:
+                runtime.ours("CHECK", pod)
+                runtime.delete(pod)
+                subprocess.run(["umount", pod.netns], check=True)
+        finally:
+            daemon.kill()
+            daemon.wait()
+        self.assert_clean(runtime)
 
     def test_the_installed_plugin(self):
         """As the DaemonSet's first container does it: out of the Debian package, with each file whole at any time."""
