@@ -195,8 +195,8 @@ bool detach_in(Site& site, const Target& target, const RecordStore& store, const
   });
   if (has_macvtap || (record && !tap_node_of(*record).empty())) remove_tap_nodes(site.identity, before);
   site.converge(steps, before, ownership, progress);
-  store.remove(id);
-  return record || !steps.empty();
+  const bool had_record = store.remove(id);  // be it of a namespace that has gone
+  return had_record || !steps.empty();
 }
 
 }  // namespace

@@ -78,6 +78,8 @@ GuestDns read_guest_dns(const std::string& path) {
       result.dns.servers.push_back(server);
     }
   }
+  if (parsed.dns.servers.empty())
+    result.notes.push_back(fmt::format("The guest gets no DNS servers: '{}' names none.", path));
   result.dns.search = std::move(parsed.dns.search);
   keep_what_can_be_told(result);
   return result;

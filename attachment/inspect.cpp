@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "attachment/attachment.h"
 #include "attachment/site.h"
@@ -31,9 +32,15 @@ std::map<std::string, kernel::Count> refused_by_guard(const Record& record, Site
   if (!record.request.guard || record.helper) return refused;
   for (const auto& [key, table] : record.desired.tables) {
     if (model::nft::table_name_of(key).of != model::nft::TableFamily::netdev) continue;
-    for (const auto& [chain, count] : site.kernel.counts_of(key)) {
-      const std::string_view reason = bindings::reason_of(chain);
-      if (!reason.empty()) refused.emplace(reason, count);
+    try {
+      for (const auto& [chain, count] : site.kernel.counts_of(key)) {
+        const std::string_view reason = bindings::reason_of(chain);
+        if (!reason.empty()) refused.emplace(reason, count);
+      }
+    } catch (const Error& error) {
+      // Rules are for who may change them to see; the rest of the list is for everybody.
+      if (error.error_number() != EPERM) throw;
+      return {};
     }
   }
   return refused;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "bindings/binding.h"
 #include "bindings/host_name.h"
 #include "bindings/mesh.h"
 #include "bindings/refuse.h"
@@ -113,6 +114,7 @@ Parsed<Forwards> forwards_of(const Request& request) {
 }
 
 void validate(const Request& request) {
+  static_cast<void>(find_binding(request.binding));  // or it says which there are
   require(check_interface_name(request.interface));
   if (!request.id.empty()) require(check_id(request.id));
   if (!request.tap.name.empty()) require(check_interface_name(request.tap.name));

@@ -105,19 +105,20 @@ UniqueFd leave_runtime(std::vector<int> kept) {
 }
 
 /// The service's whole life. Never returns. Why it could not begin goes to whoever waits at `ready_fd`.
-[[noreturn]] void run_service(const dhcp::Leases& leases, dhcp::Sockets sockets, const std::string& netns,
-                              const std::string& file, int ready_fd) {
+[[noreturn]] void run_service(const dhcp::Leases& leases, dhcp::Sockets sockets, launcher::Control control,
+                              const std::string& netns, const std::string& file, int ready_fd) {
   int status = 1;
   try {
     // An ADD that was refused is in another one, which this process would keep for as long as it lives.
     kernel::Netns::open(netns).enter();
     // Before the lock's descriptor is closed: from then on it can be found.
     write_file(file, identity_of(::getpid()));
-    std::vector<int> kept{ready_fd};
+    std::vector<int> kept{ready_fd, control.socket.get()};
     for (const auto socket : dhcp::all_sockets) kept.push_back((sockets.*socket).get());
     const UniqueFd stop = leave_runtime(std::move(kept));
     // Somebody's SIGTERM: then the guest is still there and shall know that its router goes.
-    launcher::serve(leases, std::move(sockets), {}, ready_fd, stop.get(), dhcp::Farewell::say);
+    launcher::serve(leases, std::move(sockets), {}, ready_fd, stop.get(), dhcp::Farewell::say,
+                    std::move(control));
     status = 0;
   } catch (const std::exception& error) {
     const std::string_view why(error.what());
@@ -153,6 +154,8 @@ void start_service_process(const bindings::Record& record, const Place& place, c
   const std::string file = file_of(place.state_dir, record.id);
   dhcp::Sockets sockets = open_service(record, place);
   for (const auto socket : dhcp::all_sockets) sockets.*socket = above_standard(std::move(sockets.*socket));
+  launcher::Control control = launcher::listen_for_control(record, place);
+  control.socket = above_standard(std::move(control.socket));
   auto [ready_read, ready_write] = launcher::make_pipe();
   ready_write = above_standard(std::move(ready_write));
   const pid_t child = ::fork();
@@ -162,7 +165,8 @@ void start_service_process(const bindings::Record& record, const Place& place, c
     // No leader of a session, which could get a terminal; and no child of a runtime that would not reap it.
     const pid_t service = ::fork();
     if (service == 0)
-      run_service(record.leases, std::move(sockets), place.netns, file, ready_write.release());
+      run_service(record.leases, std::move(sockets), std::move(control), place.netns, file,
+                  ready_write.release());
     ::_exit(service < 0 ? 1 : 0);
   }
   ready_write.reset();

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <exception>
 #include <string>
 #include <vector>
@@ -64,8 +65,10 @@ ControlAnswer answer(const ControlRequest& request, dhcp::Server& server, dhcp::
 
 /// The service of the attachment; nullopt where there is none.
 std::optional<DaemonClient> service_of(const bindings::Record& record, const Place& place) {
+  // `run` keeps the socket of a service that has died, and whoever lists attachments asks each of them.
+  constexpr std::chrono::seconds patience(2);
   try {
-    return DaemonClient(RecordStore::control_socket(place.state_dir, record.id));
+    return DaemonClient(RecordStore::control_socket(place.state_dir, record.id), patience);
   } catch (const Error& error) {
     if (error.error_number() == ENOENT || error.error_number() == ECONNREFUSED) return std::nullopt;
     throw;

@@ -43,7 +43,9 @@ constexpr std::size_t icmp_at = ip_at + 40;
 /// are (ETH_P_ALL) are asked first (__netif_receive_skb_core()).
 UniqueFd open_socket(const std::string& link, unsigned index) {
   UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket.valid()) throw Error("opening a socket for neighbour discovery", errno);
+  if (!socket.valid())
+    throw Error("opening a socket for neighbour discovery", errno)
+        .hint("It takes CAP_NET_RAW to find the pod's IPv6 router: --router6 says who it is.");
   std::array<sock_filter, 8> code{
       {BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, 0, 5),
        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, next_header_at),

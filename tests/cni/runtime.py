@@ -187,6 +187,11 @@ class Runtime:
         return sorted(os.listdir(self.state)) if os.path.isdir(self.state) else []
 
 
+def files_of(attachment):
+    """What the state folder has of one that a process serves."""
+    return [f"{attachment}.{ending}" for ending in ("control", "json", "service")]
+
+
 def services():
     """The processes that serve addresses."""
     found = []

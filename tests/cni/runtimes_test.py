@@ -78,7 +78,7 @@ class Daemon(Case):
         automatic = self.runtime(PTP, OURS | self.dhcp)
         other = Container("by-process")
         automatic.add(other)
-        self.assertEqual(automatic.left_over(), ["by-process-eth0.json", "by-process-eth0.service"])
+        self.assertEqual(automatic.left_over(), cni.files_of("by-process-eth0"))
         os.unlink(self.socket)
         self.start()  # whoever serves it goes on to
         automatic.check(other)
@@ -99,7 +99,7 @@ class Daemon(Case):
             runtime = self.runtime(PTP, OURS | self.dhcp)
             container = Container("by-process")
             runtime.add(container)
-            self.assertEqual(runtime.left_over(), ["by-process-eth0.json", "by-process-eth0.service"])
+            self.assertEqual(runtime.left_over(), cni.files_of("by-process-eth0"))
             runtime.check(container)
             with self.subTest("who has a process of his own does not ask it"):
                 listener.setblocking(False)
@@ -132,9 +132,26 @@ class Runtimes(Case):
         self.assertEqual(os.getsid(service) == os.getsid(0), False)
         self.assertNotEqual(int(status.split("PPid:\t")[1].split()[0]), os.getpid())
         targets = sorted(os.readlink(f"/proc/{service}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{service}/fd"))
-        self.assertEqual(targets, ["/dev/null"] * 3 + ["anon_inode"] * 2 + ["socket"] * 4)
+        self.assertEqual(targets, ["/dev/null"] * 3 + ["anon_inode"] * 3 + ["socket"] * 5)
         runtime.delete(container)
         cni.wait_until(lambda: not os.path.exists(f"/proc/{service}"))  # init takes the dead away
+
+    def test_the_command_knows_the_service(self):
+        runtime = self.runtime(PTP, OURS)
+        container = Container("asked")
+        runtime.add(container)
+
+        def podnic(*arguments):
+            done = subprocess.run([PODNIC.replace("cni-bin", "bin"), *arguments, "--state-dir", runtime.state], check=True,
+                                  capture_output=True, text=True)
+            return done.stdout, done.stderr
+
+        shown, _ = podnic("show", "--output", "prometheus")
+        self.assertRegex(shown, r'(?m)^podnic_attachment_served\{id="asked-eth0".*\} 1$')
+        _, notes = podnic("update", "--id", "asked-eth0", "--netns", container.netns, "--hostname", "renamed")
+        self.assertNotIn("No address service", notes)
+        runtime.delete(container)
+        self.assert_clean(runtime)
 
     def test_the_log(self):
         log = os.path.join(self.scratch, "log")
@@ -146,16 +163,16 @@ class Runtimes(Case):
         container.args = "IgnoreUnknown=1;" + container.args
         runtime.add(container)
         self.refused(102, runtime.ours, "CHECK", container, previous={"interfaces": []})
+        self.refused(7, runtime.ours, "ADD", container, mtu=-1)
         runtime.delete(container)
         lines = [json.loads(line) for line in Path(log).read_text().splitlines()]
-        self.assertEqual([line["command"] for line in lines], ["ADD", "CHECK", "DEL"])
+        self.assertEqual([line["command"] for line in lines], ["ADD", "CHECK", "ADD", "DEL"])
         for line in lines:
             self.assertRegex(line["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
             self.assertEqual((line["container"], line["network"], line["traceparent"]), ("logged", "vmnet", parent))
         self.assertEqual((lines[0]["pod"], lines[0]["namespace"]), ("vm-7", "prod"))
         self.assertEqual(lines[0]["notes"], ["The guest gets no DNS servers: there is no '/nonexistent'."])
-        self.assertEqual(lines[1]["error"]["code"], 102)
-        self.assertNotIn("error", lines[2])
+        self.assertEqual([line.get("error", {}).get("code") for line in lines], [None, 102, 7, None])
 
     def test_the_runtimes_own_namespace(self):
         ours = self.runtime(OURS)
@@ -173,7 +190,7 @@ class Runtimes(Case):
             answers = [one.result() for one in [pool.submit(ours.ours, "ADD", container) for _ in range(4)]]
         self.assertTrue(all(answer == answers[0] for answer in answers))
         self.assertEqual(len(cni.services_of(ours)), 1)
-        self.assertEqual(ours.left_over(), ["twice-eth0.json", "twice-eth0.service"])
+        self.assertEqual(ours.left_over(), cni.files_of("twice-eth0"))
         ours.ours("DEL", container)
         network.delete(container)
         self.assert_clean(ours)

@@ -157,7 +157,7 @@ class Delete(Case):
     def test_of_another_interface_of_the_container(self):
         self.container.ifname = "eth1"
         self.delete()
-        self.assertEqual(self.ours.left_over(), ["deleted-eth0.json", "deleted-eth0.service"])
+        self.assertEqual(self.ours.left_over(), cni.files_of("deleted-eth0"))
         self.container.ifname = "eth0"
         self.delete()
 
@@ -370,8 +370,7 @@ class Collect(Case):
         del record["cni"]
         by_hand.write_text(json.dumps(record | {"id": "by-hand"}))
         ours["vmnet"].gc([pods[2]])
-        self.assertEqual(ours["vmnet"].left_over(), ["by-hand.json", "gc2-eth0.json", "gc2-eth0.service", "gc3-eth0.json",
-                                                     "gc3-eth0.service"])
+        self.assertEqual(ours["vmnet"].left_over(), ["by-hand.json", *cni.files_of("gc2-eth0"), *cni.files_of("gc3-eth0")])
         self.assert_same(snapshots[0], pods[0].snapshot())
         ours["vmnet"].ours("CHECK", pods[2])
         ours["other"].ours("CHECK", pods[3])
@@ -380,7 +379,7 @@ class Collect(Case):
         subprocess.run([PODNIC.replace("cni-bin", "bin"), "detach", "--id", "gc3-eth0", "--state-dir", ours["other"].state],
                        check=True)
         ours["vmnet"].gc([pods[2]])
-        self.assertEqual(ours["vmnet"].left_over(), ["gc2-eth0.json", "gc2-eth0.service"])
+        self.assertEqual(ours["vmnet"].left_over(), cni.files_of("gc2-eth0"))
         ours["other"].ours("DEL", pods[3])
         ours["vmnet"].gc([])
         self.assert_clean(ours["vmnet"])
@@ -402,7 +401,7 @@ class Collect(Case):
         said = self.refused(104, ours.gc, [])
         self.assertIn("gc0-eth0.lock", said)
         self.assertIn("gc1-eth0.json", said)
-        self.assertEqual([name[:3] for name in ours.left_over()], ["gc0"] * 3 + ["gc1"] * 2)
+        self.assertEqual([name[:3] for name in ours.left_over()], ["gc0"] * 4 + ["gc1"] * 3)
         os.unlink(os.path.join(ours.state, "gc0-eth0.lock"))
         record.write_text(text)
         ours.gc([])
