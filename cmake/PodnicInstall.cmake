@@ -36,6 +36,8 @@ install(TARGETS podnic_cni RUNTIME DESTINATION ${PODNIC_CNI_DIR} COMPONENT runti
 install(PROGRAMS ${PROJECT_SOURCE_DIR}/packaging/install-plugin DESTINATION ${CMAKE_INSTALL_DATADIR}/podnic COMPONENT runtime)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/packaging/cni ${PROJECT_SOURCE_DIR}/packaging/kubernetes
         DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT runtime)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime
+        FILES_MATCHING PATTERN "*.md" PATTERN "*.json" PATTERN "man" EXCLUDE)
 list(TRANSFORM podnic_libraries PREPEND podnic_ OUTPUT_VARIABLE podnic_targets)
 install(TARGETS ${podnic_targets} podnic_all EXPORT podnic ARCHIVE)
 foreach(folder IN LISTS podnic_header_folders)

@@ -394,7 +394,8 @@ class Examples(Case):
         subprocess.run(["dpkg-deb", "-x", deb, package / "root"], check=True)
         usr = package / "root/usr"
         for file in ("bin/podnic", "lib/cni/podnic", "share/man/man8/podnic-cni.8", "share/podnic/install-plugin",
-                     "share/doc/podnic/examples/kubernetes/podnic.yaml"):
+                     "share/doc/podnic/examples/kubernetes/podnic.yaml", "share/doc/podnic/docs/cni.md",
+                     "share/doc/podnic/docs/request.schema.json"):
             self.assertTrue((usr / file).exists(), file)
         target = Path(self.scratch, "cni-bin")
         for _ in range(2):  # again over itself

@@ -204,7 +204,8 @@ TEST_F(MacvtapNode, OfAPodThatHasGoneGoesWithItsRecord) {
       attach({.id = "vm", .resolv_conf = "/nonexistent"}, place);
       EXPECT_THAT(files_in(nodes), IsEmpty());
     }
-    EXPECT_EQ(detach({.id = "vm"}, place), attached_again);
+    EXPECT_TRUE(detach({.id = "vm"}, place))
+        << "the record is one of a namespace that has gone, or of this one";
     EXPECT_THAT(files_in(place.state_dir), IsEmpty());
     EXPECT_FALSE(fs::exists(nodes));
   }
