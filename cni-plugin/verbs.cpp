@@ -111,10 +111,12 @@ void serve_former(const Invocation& invocation, const RecordStore& store, const 
 /// With the folder of the path as it is to everybody: /var/run is a symbolic link of the node, which a
 /// daemon in a container need not have.
 Place place_of(const Invocation& invocation) {
-  const auto [folder, name] = split_path(invocation.environment.netns);
+  Place place{.netns = invocation.environment.netns, .state_dir = invocation.state_dir};
+  if (place.netns.empty()) return place;  // DEL
+  const auto [folder, name] = split_path(place.netns);
   const std::unique_ptr<char, void (*)(void*)> real(::realpath(folder.c_str(), nullptr), ::free);
-  return {.netns = real ? fmt::format("{}/{}", real.get(), name) : invocation.environment.netns,
-          .state_dir = invocation.state_dir};
+  if (real) place.netns = fmt::format("{}/{}", real.get(), name);
+  return place;
 }
 
 void require_none(const std::vector<std::string>& failures) {

@@ -136,6 +136,24 @@ class Runtimes(Case):
         runtime.delete(container)
         cni.wait_until(lambda: not os.path.exists(f"/proc/{service}"))  # init takes the dead away
 
+    def test_the_record_has_the_folder_behind_a_link(self):
+        """/var/run is one of the node, and no container with a daemon need have it."""
+        runtime = self.runtime(PTP, OURS)
+        container = Container("linked")
+        os.makedirs("/run/netns", exist_ok=True)
+        Path("/run/netns/linked").touch()
+        subprocess.run(["mount", "--bind", container.netns, "/run/netns/linked"], check=True)
+        self.addCleanup(subprocess.run, ["umount", "/run/netns/linked"], check=True)
+        os.symlink("/run/netns", os.path.join(self.scratch, "link"))
+        container.netns = os.path.join(self.scratch, "link", "linked")
+        runtime.add(container)
+        record = json.loads(Path(runtime.state, "linked-eth0.json").read_text())
+        self.assertEqual(record["netns"]["path"], "/run/netns/linked")
+        self.assertEqual(container.result["interfaces"][-2]["sandbox"], container.netns)
+        runtime.check(container)
+        runtime.delete(container)
+        self.assert_clean(runtime)
+
     def test_the_command_knows_the_service(self):
         runtime = self.runtime(PTP, OURS)
         container = Container("asked")
