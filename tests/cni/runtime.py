@@ -81,6 +81,10 @@ class Container:
     def links(self):
         return {link["ifname"]: link for link in json.loads(self.sh("ip -j -d address show"))}
 
+    def result_before(self):
+        """The result without what podnic, behind masquerade, has added to it."""
+        return self.result | {"interfaces": self.result["interfaces"][:-2], "ips": self.result["ips"][:1]}
+
     def snapshot(self):
         """All that a plugin could have changed in it, as text."""
         return self.sh("ip -d link; ip address; ip route show table all; ip -6 route show table all; nft list ruleset; "

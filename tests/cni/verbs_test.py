@@ -259,8 +259,7 @@ class Killed(Case):
         runtime = self.runtime(PTP, OURS)
         container = Container("twice")
         runtime.add(container)
-        network = container.result | {"interfaces": container.result["interfaces"][:-2], "ips": container.result["ips"][:1]}
-        self.refused(103, runtime.ours, "ADD", container, previous=network,
+        self.refused(103, runtime.ours, "ADD", container, previous=container.result_before(),
                      dhcp={"mode": "daemon", "socket": "/nonexistent"})
         runtime.check(container)
         runtime.delete(container)
@@ -306,11 +305,10 @@ class Check(Case):
         runtime = self.runtime(PTP, OURS)
         container = Container("mended")
         runtime.add(container)
-        network = container.result | {"interfaces": container.result["interfaces"][:-2], "ips": container.result["ips"][:1]}
         routes = "(ip route; ip -6 route) | sed 's/ linkdown//; s/ *$//'"
         before = container.sh(routes)
         container.sh("ip route delete 10.0.2.0/24 dev tap-eth0; ip -6 route delete fd10:0:2::/120 dev tap-eth0 || true")
-        runtime.ours("ADD", container, previous=network)
+        runtime.ours("ADD", container, previous=container.result_before())
         self.assert_same(before, container.sh(routes))
         runtime.check(container)
         runtime.delete(container)
@@ -334,14 +332,12 @@ class Check(Case):
         runtime = self.runtime(PTP, OURS)
         container = Container("served")
         runtime.add(container)
-        network = container.result | {"interfaces": container.result["interfaces"][:-2],
-                                      "ips": container.result["ips"][:1]}
         service = cni.services_of(runtime)[0]
         os.kill(service, signal.SIGKILL)
         cni.wait_until(lambda: not os.path.exists(f"/proc/{service}"))
         said = self.refused(102, runtime.ours, "CHECK", container)
         self.assertEqual(said, "address service of 'tap-eth0': expected running, found ended")
-        runtime.ours("ADD", container, previous=network)  # puts it right
+        runtime.ours("ADD", container, previous=container.result_before())  # puts it right
         runtime.ours("CHECK", container)
         kept = [i for i in container.result["interfaces"] if i.get("sandbox") != container.id]
         said = self.refused(102, runtime.ours, "CHECK", container,
