@@ -188,6 +188,33 @@ TEST_F(Command, ShowsWhatIsAskedFor) {
   EXPECT_EQ(shown("--id another"), 0U);
 }
 
+TEST_F(Command, ShowNeedsNoRights) {
+  ASSERT_EQ(pod.pod.sh(fmt::format("{} attach --state-dir {}", podnic_command(), state)).status, 0);
+  const auto refused = [&](const std::string& rights) {
+    const Output output = pod.pod.sh(
+        fmt::format("setpriv {} {} show --output json --state-dir {}", rights, podnic_command(), state));
+    EXPECT_EQ(output.status, 0) << output.err;
+    return json::parse(output.out)["attachments"].at(0).contains("refused");
+  };
+  EXPECT_TRUE(refused("--inh-caps -all"));
+  EXPECT_FALSE(refused("--inh-caps -all --bounding-set -all")) << "rules are not for everybody to see";
+}
+
+TEST_F(Command, ANicThatIsDownIsSaidAlone) {
+  ASSERT_EQ(in_pod("attach", "--resolv-conf /nonexistent").status, 0);
+  pod.pod.must("ip link set eth0 down");
+  const json drifts = json::parse(in_pod("check", "--output json").out)["drifts"];
+  ASSERT_EQ(drifts.size(), 1U) << drifts;
+  EXPECT_EQ(drifts[0]["what"], "state of link 'eth0'");
+  EXPECT_THAT(drifts[0]["hint"].get<std::string>(), HasSubstr("ip link set eth0 up"));
+}
+
+TEST_F(Command, ABindingThatIsNoneIsWrongUsage) {
+  const Output output = in_pod("attach", "--binding none");
+  EXPECT_EQ(output.status, 2);
+  EXPECT_THAT(output.err, HasSubstr("The bindings are: masquerade"));
+}
+
 TEST_F(Command, BadDescriptorsAndEndlessConfigurationsAreRefused) {
   EXPECT_EQ(in_pod("serve", "--ready-fd 99").status, 2);
   const Output endless = in_pod("plan", "--config /dev/zero");
