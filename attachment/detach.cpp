@@ -58,8 +58,7 @@ void save_if_possible(const RecordStore& store, const Record& record) {
   try {
     store.save(record);
   } catch (const Error& error) {
-    if (error.error_number() != ENOSPC && error.error_number() != EDQUOT && error.error_number() != EROFS)
-      throw;
+    if (!takes_no_file(error.error_number())) throw;
   }
 }
 

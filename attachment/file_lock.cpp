@@ -28,11 +28,11 @@ bool is_still_there(int fd, const std::string& path) {
          held.st_ino == named.st_ino;
 }
 
+}  // namespace
+
 bool takes_no_file(int error_number) {
   return error_number == ENOSPC || error_number == EDQUOT || error_number == EROFS;
 }
-
-}  // namespace
 
 FileLock::FileLock(const std::string& folder, const std::string& name)
     : path_(fmt::format("{}/{}.lock", folder, name)) {

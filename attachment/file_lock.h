@@ -26,6 +26,9 @@ class FileLock {
   UniqueFd fd_;
 };
 
+/// Whether a file cannot be made as its file system is full or read-only.
+bool takes_no_file(int error_number);
+
 /// Removes the lock files of the folder that nobody holds: what a killed process has left.
 void remove_stale_locks(const std::string& folder);
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "netsetup/types/any_case.h"
+
 namespace podnic::bindings {
 namespace {
 
@@ -230,9 +232,7 @@ void ObjectReader::refuse(std::string_view key, std::string_view why) const {
 }
 
 bool ObjectReader::same(std::string_view key, std::string_view known) const {
-  if (keys_ == Keys::exact) return key == known;
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  return std::ranges::equal(key, known, {}, lower, lower);
+  return keys_ == Keys::exact ? key == known : same_in_any_case(key, known);
 }
 
 const Json* ObjectReader::find(std::string_view key) {

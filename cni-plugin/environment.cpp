@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cni-plugin/names.h"
+#include "netsetup/types/any_case.h"
 #include "netsetup/types/interface_name.h"
 
 namespace podnic::cni {
@@ -100,16 +101,10 @@ class Pairs {
   std::vector<std::string> known_;
 };
 
-/// In whatever case, as the CNI library has it.
-bool is_word(std::string_view text, std::string_view word) {
-  return std::ranges::equal(text, word, [](char c, char wanted) {
-    return (c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c) == wanted;
-  });
-}
-
+/// As the CNI library has it.
 Parsed<bool> parse_flag(std::string_view text) {
-  if (text == "1" || is_word(text, "true")) return true;
-  if (text == "0" || is_word(text, "false")) return false;
+  if (text == "1" || same_in_any_case(text, "true")) return true;
+  if (text == "0" || same_in_any_case(text, "false")) return false;
   return std::unexpected(ParseError{fmt::format("'{}' is neither true nor false", text)});
 }
 
@@ -174,7 +169,7 @@ Environment read_environment(const Variables& variables) {
   // What DEL has to take away does not depend on the arguments.
   if (command != Command::del) environment.args = parse_args(value_of(variables, "CNI_ARGS"));
   const std::string override_netns = value_of(variables, "CNI_NETNS_OVERRIDE");
-  environment.own_netns_allowed = override_netns == "1" || is_word(override_netns, "true");
+  environment.own_netns_allowed = override_netns == "1" || same_in_any_case(override_netns, "true");
   return environment;
 }
 

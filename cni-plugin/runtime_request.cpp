@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "bindings/json.h"
+#include "netsetup/types/any_case.h"
 
 namespace podnic::cni {
 namespace {
@@ -25,10 +26,8 @@ constexpr std::array<std::pair<std::string_view, std::uint8_t>, 3> protocols{
     {{"tcp", IPPROTO_TCP}, {"udp", IPPROTO_UDP}, {"sctp", IPPROTO_SCTP}}};
 
 Parsed<std::uint8_t> parse_protocol(std::string_view text) {
-  std::string lower(text);
-  std::ranges::transform(lower, lower.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c; });
-  const auto* found = std::ranges::find(protocols, lower, &std::pair<std::string_view, std::uint8_t>::first);
+  const auto* found = std::ranges::find_if(
+      protocols, [&](const auto& protocol) { return same_in_any_case(text, protocol.first); });
   if (found == protocols.end()) return std::unexpected(ParseError{"must be tcp, udp or sctp"});
   return found->second;
 }

@@ -4,6 +4,28 @@
 
 namespace podnic::model {
 
+std::vector<Route> missing_prefix_routes(const NetState& observed, const NetState& wanted,
+                                         const Ownership& ownership) {
+  std::vector<Route> missing;
+  for (const auto& [name, link] : wanted.links) {
+    const Link* found = find_link(observed, name);
+    if (!link || link->alias != ownership.tag || found == nullptr || found->alias != ownership.tag ||
+        !found->up)
+      continue;
+    for (const Address& address : link->addresses) {
+      const std::optional<Route> route = prefix_route(name, address);
+      const auto is_it = [&](const Address& other) { return same(other, address); };
+      const auto leads_there = [&](const Route& other) {
+        return other.destination == route->destination && other.link == name && other.table == route->table;
+      };
+      if (route && std::ranges::any_of(found->addresses, is_it) &&
+          std::ranges::none_of(observed.routes, leads_there))
+        missing.push_back(*route);
+    }
+  }
+  return missing;
+}
+
 void Planner::delete_routes() {
   // Those by a gateway first: they lean on the others.
   for (const bool by_gateway : {true, false}) {

@@ -1,0 +1,17 @@
+// ASCII in whatever case.
+#pragma once
+
+#include <algorithm>
+#include <string_view>
+
+namespace podnic {
+
+constexpr char to_lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+constexpr bool same_in_any_case(std::string_view a, std::string_view b) {
+  return std::ranges::equal(a, b, {}, to_lower, to_lower);
+}
+
+}  // namespace podnic
